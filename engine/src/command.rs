@@ -1,0 +1,190 @@
+//! What can be asked of the engine. Everything in a command has been checked at the edge.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::id::{JobId, LeaseToken, Ticket};
+use crate::job::{JobError, JobSpec, JobState};
+use crate::name::QueueName;
+use crate::settings::QueuePatch;
+use crate::time::Span;
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Bring a queue into being, or change it.
+    PutQueue(PutQueue),
+    /// Put jobs in.
+    Enqueue(Enqueue),
+    /// Take jobs to work on, or wait for one.
+    Lease(Lease),
+    /// Whoever held this ticket is gone: wait no longer.
+    Abandon(Ticket),
+    /// Jobs are done.
+    Ack(Vec<Ack>),
+    /// Jobs come back.
+    Nack(Vec<Nack>),
+    /// Leases are to last longer.
+    Extend(Vec<Extension>),
+    /// Take everything out that waits.
+    Drain(Drain),
+    /// Give jobs at rest a new life.
+    Requeue(Sweep),
+    /// Remove jobs for good.
+    Purge(Sweep),
+}
+
+/// See [`Command::PutQueue`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct PutQueue {
+    /// Which.
+    pub name: QueueName,
+    /// What is to change.
+    pub patch: QueuePatch,
+    /// Only if this is still the version of the settings.
+    pub version: Option<u64>,
+}
+
+/// A request that is answered once, however often it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RequestKey {
+    /// A hash of principal, rpc, queue and request id.
+    pub id: u128,
+    /// A hash of what was asked.
+    pub content: u64,
+}
+
+/// See [`Command::Enqueue`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Enqueue {
+    /// Where to.
+    pub queue: QueueName,
+    /// What. Not empty.
+    pub jobs: Vec<JobSpec>,
+    /// For repeating it safely.
+    pub request: Option<RequestKey>,
+}
+
+/// See [`Command::Lease`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lease {
+    /// Where from.
+    pub queue: QueueName,
+    /// At most so many. At least 1.
+    pub max_jobs: u32,
+    /// Stop once jobs' bytes, with [`Lease::JOB_OVERHEAD`] each, pass this. The first job always fits.
+    pub max_bytes: usize,
+    /// How long; none: the queue's.
+    pub lease_duration: Option<Span>,
+    /// How long to wait while there is nothing; zero: not at all.
+    pub wait: Span,
+    /// Who.
+    pub worker: Arc<str>,
+}
+
+impl Lease {
+    /// What an answer spends on a job besides its bytes, its key, error and queue name, at most.
+    pub const JOB_OVERHEAD: usize = 512;
+}
+
+/// See [`Command::Ack`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ack {
+    /// The job.
+    pub id: JobId,
+    /// The delivery.
+    pub token: LeaseToken,
+    /// What came of it.
+    pub result: Option<Bytes>,
+}
+
+/// See [`Command::Nack`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Nack {
+    /// The job.
+    pub id: JobId,
+    /// The delivery.
+    pub token: LeaseToken,
+    /// Why.
+    pub reason: NackReason,
+    /// What went wrong.
+    pub error: Option<Box<JobError>>,
+    /// Not before this much from now.
+    pub retry_after: Option<Span>,
+}
+
+/// Why a worker gives a job back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NackReason {
+    /// Spends an attempt and backs off.
+    Failed,
+    /// Spends none; waits as the downstream said.
+    Throttled,
+    /// Dead now.
+    Rejected,
+    /// Ready again, untouched.
+    Released,
+}
+
+/// See [`Command::Extend`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extension {
+    /// The job.
+    pub id: JobId,
+    /// The delivery.
+    pub token: LeaseToken,
+    /// How long from now; none: the queue's.
+    pub lease_duration: Option<Span>,
+}
+
+/// See [`Command::Drain`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Drain {
+    /// Which queue.
+    pub queue: QueueName,
+    /// Names the set.
+    pub request: RequestKey,
+    /// At most so many.
+    pub max_jobs: u32,
+}
+
+/// A pass over the jobs of a queue, in slices of [`crate::bound::MAX_SWEEP_JOBS`] looked at.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sweep {
+    /// Which queue.
+    pub queue: QueueName,
+    /// In which states.
+    pub states: StateSet,
+    /// At most so many.
+    pub max_jobs: u32,
+    /// Where this slice begins.
+    pub from: JobId,
+}
+
+/// A set of states.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StateSet(u16);
+
+impl StateSet {
+    /// Every state.
+    pub const ALL: StateSet = StateSet(u16::MAX);
+
+    /// Whether `state` is in it.
+    #[must_use]
+    pub const fn contains(self, state: JobState) -> bool {
+        self.0 & (1 << state as u8) != 0
+    }
+
+    /// With `state`.
+    #[must_use]
+    pub const fn with(self, state: JobState) -> StateSet {
+        StateSet(self.0 | 1 << state as u8)
+    }
+}
+
+impl FromIterator<JobState> for StateSet {
+    fn from_iter<I: IntoIterator<Item = JobState>>(states: I) -> StateSet {
+        states.into_iter().fold(StateSet::default(), StateSet::with)
+    }
+}

@@ -1,0 +1,262 @@
+//! A job: what producers say of it, where it stands, and what happened to it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::id::{JobId, LeaseToken, QueueId};
+use crate::name::{Key, QueueName};
+use crate::retry::{RetryPatch, RetryPolicy};
+use crate::time::{Span, Timestamp, WallTime};
+
+/// Where a job stands. The numbers are on disk and in the contract: keep them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum JobState {
+    /// Waits for its run time, not yet delivered.
+    Scheduled = 1,
+    /// Waits for a worker.
+    Ready = 2,
+    /// Held by a worker.
+    Leased = 3,
+    /// Came back, and waits for its next attempt.
+    Retrying = 4,
+    /// Acknowledged. Final.
+    Completed = 5,
+    /// Out of attempts, or rejected.
+    Dead = 6,
+    /// Taken out by a drain.
+    Drained = 10,
+}
+
+/// 0 to 9, 9 is most urgent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Priority(u8);
+
+/// When a new job may run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// At once.
+    #[default]
+    Now,
+    /// After a span of engine time.
+    After(Span),
+    /// At a time of day.
+    At(WallTime),
+}
+
+/// When a waiting job becomes ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// By the clock that does not jump.
+    Engine(Timestamp),
+    /// By the wall clock.
+    Wall(WallTime),
+}
+
+/// What a producer says of a job. Everything has been checked.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct JobSpec {
+    /// Opaque.
+    pub payload: Bytes,
+    /// Opaque to the engine too.
+    pub attributes: Attributes,
+    /// Whose job it is.
+    pub key: Key,
+    /// How urgent.
+    pub priority: Priority,
+    /// When it may run.
+    pub start: Start,
+    /// What it says of retries; none: nothing.
+    pub retry: Option<Box<RetryPatch>>,
+}
+
+/// What people and tools want to know of a job, and the engine does not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attributes {
+    /// Names and values, by name.
+    pub labels: Vec<(Box<str>, Box<str>)>,
+    /// What the payload is.
+    pub content_type: Box<str>,
+}
+
+/// What went wrong with a delivery.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JobError {
+    /// For programs.
+    pub code: Box<str>,
+    /// For people. At most [`crate::bound::MAX_ERROR_BYTES`].
+    pub message: Box<str>,
+}
+
+/// What is known of a job beyond what every waiting job has. Made when it is first needed; let go
+/// when the job is at rest and the store can tell.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Detail {
+    /// What the job itself says of retries.
+    pub retry: Option<Box<RetryPatch>>,
+    /// Who holds or last held it.
+    pub worker: Option<Arc<str>>,
+    /// When the present or last delivery began.
+    pub start_time: Option<WallTime>,
+    /// When it ended.
+    pub end_time: Option<WallTime>,
+    /// The last error of this life.
+    pub error: Option<Box<JobError>>,
+    /// What its ack gave.
+    pub result: Option<Bytes>,
+}
+
+/// Everything the engine knows of a job, as the store keeps it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobRecord {
+    /// Its name.
+    pub id: JobId,
+    /// Its queue.
+    pub queue: QueueId,
+    /// Whose it is.
+    pub key: Key,
+    /// How urgent.
+    pub priority: Priority,
+    /// Where it stands.
+    pub state: JobState,
+    /// Its place among its equals: given when it first becomes ready; 0 before.
+    pub sequence: u64,
+    /// When it was accepted.
+    pub create_time: WallTime,
+    /// SCHEDULED, RETRYING: when it becomes ready. LEASED: when the lease ends. Final: when it ended
+    /// (engine time, for retention). READY: none.
+    pub due: Option<Due>,
+    /// What it counts: payload and attributes.
+    pub bytes: u32,
+    /// Times leased, and so the token of the last lease.
+    pub deliveries: u32,
+    /// Failed deliveries of this life.
+    pub attempts: u32,
+    /// Times requeued.
+    pub requeues: u32,
+    /// Whether the last lease was settled by its worker's nack (and did not expire): repeating that nack is OK.
+    pub nacked: bool,
+    /// The rest, if there is any.
+    pub detail: Option<Box<Detail>>,
+}
+
+/// A job as it is shown. What the engine has let go of is `None` in `detail`: the store has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobView {
+    /// Its name.
+    pub id: JobId,
+    /// Its queue.
+    pub queue: QueueName,
+    /// Whose it is.
+    pub key: Key,
+    /// How urgent.
+    pub priority: Priority,
+    /// Where it stands.
+    pub state: JobState,
+    /// When it was accepted.
+    pub create_time: WallTime,
+    /// When it becomes ready: while SCHEDULED or RETRYING.
+    pub run_time: Option<WallTime>,
+    /// When the lease ends: while LEASED.
+    pub lease_expire_time: Option<WallTime>,
+    /// What it counts: payload and attributes.
+    pub bytes: u32,
+    /// Times leased.
+    pub deliveries: u32,
+    /// Failed deliveries of this life.
+    pub attempts: u32,
+    /// Times requeued.
+    pub requeues: u32,
+    /// 1 = next by priority, then sequence: while READY.
+    pub position: Option<u64>,
+    /// In force: the queue's, with what the job says.
+    pub policy: RetryPolicy,
+    /// The rest.
+    pub detail: Option<Box<Detail>>,
+    /// Whether `detail` was let go and must be read from the store.
+    pub detail_at_rest: bool,
+}
+
+/// A job in a worker's hands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LeasedJob {
+    /// The job.
+    pub job: JobView,
+    /// Proves this delivery.
+    pub token: LeaseToken,
+    /// How long the lease lasts from now.
+    pub lease_duration: Span,
+}
+
+impl Priority {
+    /// When nothing is said.
+    pub const DEFAULT: Priority = Priority(4);
+    /// How many there are.
+    pub const COUNT: usize = 10;
+
+    /// A checked priority.
+    #[must_use]
+    pub const fn new(number: u32) -> Option<Priority> {
+        if number < Priority::COUNT as u32 { Some(Priority(number as u8)) } else { None }
+    }
+
+    /// 0 to 9.
+    #[must_use]
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+
+    /// 0 to 9, as an index.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl Default for Priority {
+    fn default() -> Priority {
+        Priority::DEFAULT
+    }
+}
+
+impl JobState {
+    /// Every state.
+    pub const ALL: [JobState; 7] = [
+        JobState::Scheduled,
+        JobState::Ready,
+        JobState::Leased,
+        JobState::Retrying,
+        JobState::Completed,
+        JobState::Dead,
+        JobState::Drained,
+    ];
+
+    /// The state a number on disk stands for.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<JobState> {
+        JobState::ALL.into_iter().find(|s| *s as u8 == number)
+    }
+
+    /// Whether nothing more happens to it by itself, but for retention.
+    #[must_use]
+    pub const fn is_at_rest(self) -> bool {
+        matches!(self, JobState::Completed | JobState::Dead | JobState::Drained)
+    }
+}
+
+impl Attributes {
+    /// What they count in a job's bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.content_type.len() + self.labels.iter().map(|(n, v)| n.len() + v.len()).sum::<usize>()
+    }
+}
+
+impl JobSpec {
+    /// What the job counts: payload and attributes.
+    #[must_use]
+    pub fn bytes(&self) -> u32 {
+        u32::try_from(self.payload.len() + self.attributes.bytes()).unwrap_or(u32::MAX)
+    }
+}

@@ -1,0 +1,47 @@
+//! The queue itself: pure and deterministic. It knows neither clock, chance, disk, network nor thread.
+//!
+//! [`Engine::apply`] decides what a [`Command`] does and says so in [`Mutation`]s; only when the store
+//! has made those durable may anybody be answered. The facts live in the [`Ledger`], which changes by
+//! mutations alone, so that a replay of what the store holds ([`Loader`]) gives the same engine. What
+//! can be derived from the facts (the dispatch tree, timers, positions) is rebuilt.
+//!
+//! ```text
+//! command ─► engine: decides ─► mutation ─► ledger: facts      (live: and the store)
+//!                    │                      │
+//!                    └── tree, timers, positions: derived from them
+//! ```
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod bound;
+mod command;
+mod engine;
+mod id;
+mod job;
+mod ledger;
+mod loader;
+mod mutation;
+mod name;
+mod outcome;
+mod queue;
+mod retry;
+mod settings;
+mod time;
+
+pub use command::{
+    Ack, Command, Drain, Enqueue, Extension, Lease, Nack, NackReason, PutQueue, RequestKey, StateSet, Sweep,
+};
+pub use engine::{Effects, Engine, EngineConfig, JobsPage};
+pub use id::{JobId, LeaseToken, QueueId, Ticket};
+pub use job::{
+    Attributes, Detail, Due, JobError, JobRecord, JobSpec, JobState, JobView, LeasedJob, Priority, Start,
+};
+pub use ledger::{DrainRecord, Ledger, RequestRecord};
+pub use loader::{LoadError, Loader};
+pub use mutation::{Mutation, Next, ReturnCause};
+pub use name::{Key, NameError, QueueName};
+pub use outcome::{Answer, Drained, Enqueued, ItemRefusal, Leased, Nacked, Outcome, Refusal, Swept};
+pub use queue::{QueueRates, QueueRecord, QueueStatus, QueueTotals, QueueView, StateCounts};
+pub use retry::{RetryPatch, RetryPolicy};
+pub use settings::{QueuePatch, QueueSettings};
+pub use time::{Now, Span, Timestamp, WallTime};

@@ -1,0 +1,174 @@
+//! What changed: one kind for each edge of the state machine. A mutation says all that is needed to
+//! make the same change again; the time is that of its group.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::command::RequestKey;
+use crate::id::{JobId, QueueId};
+use crate::job::{JobError, JobSpec};
+use crate::name::QueueName;
+use crate::outcome::Enqueued;
+use crate::settings::QueueSettings;
+use crate::time::Timestamp;
+
+/// One durable fact.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Mutation {
+    /// A queue came into being or was changed.
+    QueuePut {
+        /// Which.
+        queue: QueueId,
+        /// Its name.
+        name: QueueName,
+        /// All of its settings.
+        settings: Box<QueueSettings>,
+        /// Grows with each change.
+        version: u64,
+    },
+    /// Jobs came in, with ids from `first` on. One without a wait is READY with its id as its
+    /// sequence; one with a wait is SCHEDULED.
+    Enqueued {
+        /// Where to.
+        queue: QueueId,
+        /// The id of the first.
+        first: JobId,
+        /// The jobs. `start` is `Now` where the time had come.
+        jobs: Vec<JobSpec>,
+    },
+    /// SCHEDULED or RETRYING → READY.
+    Promoted {
+        /// The job.
+        id: JobId,
+        /// Its place: a new one if it had none.
+        sequence: u64,
+    },
+    /// READY → LEASED, one delivery more.
+    Leased {
+        /// The jobs.
+        jobs: Vec<JobId>,
+        /// When the lease ends.
+        expire: Timestamp,
+        /// Who.
+        worker: Arc<str>,
+    },
+    /// A lease ends at another time.
+    Extended {
+        /// The job.
+        id: JobId,
+        /// When.
+        expire: Timestamp,
+    },
+    /// LEASED → COMPLETED.
+    Acked {
+        /// The job.
+        id: JobId,
+        /// What came of it.
+        result: Option<Bytes>,
+    },
+    /// LEASED → READY, RETRYING or DEAD.
+    Returned {
+        /// The job.
+        id: JobId,
+        /// Why.
+        cause: ReturnCause,
+        /// Where to.
+        next: Next,
+        /// What went wrong.
+        error: Option<Box<JobError>>,
+    },
+    /// READY, RETRYING or SCHEDULED → DRAINED.
+    Drained {
+        /// From where.
+        queue: QueueId,
+        /// Names the set, and answers a repeated request.
+        request: RequestKey,
+        /// In order.
+        jobs: Vec<JobId>,
+    },
+    /// DEAD or DRAINED → READY, in a new life.
+    Requeued {
+        /// The job.
+        id: JobId,
+        /// Its new place.
+        sequence: u64,
+    },
+    /// Removed by a person.
+    Purged {
+        /// The jobs.
+        jobs: Vec<JobId>,
+    },
+    /// Removed by retention.
+    Forgotten {
+        /// The jobs.
+        jobs: Vec<JobId>,
+    },
+    /// A drained set is readable no more.
+    DrainForgotten {
+        /// Names the set.
+        set: u128,
+    },
+    /// A request was answered: should it come again.
+    Requested {
+        /// Which.
+        request: RequestKey,
+        /// With what.
+        answer: Enqueued,
+    },
+    /// A segment of the log is needed no more. The store's own; the engine passes over it.
+    Retired {
+        /// Its number.
+        segment: u64,
+    },
+}
+
+/// Why a leased job came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ReturnCause {
+    /// Nack FAILED.
+    Failed = 1,
+    /// Nack THROTTLED.
+    Throttled = 2,
+    /// Nack REJECTED.
+    Rejected = 3,
+    /// Nack RELEASED, or the lease's answer could not be handed over.
+    Released = 4,
+    /// The lease expired.
+    Expired = 5,
+}
+
+/// Where a returned job goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// READY, at its old place.
+    Ready,
+    /// RETRYING, ready at this time.
+    Retry(Timestamp),
+    /// DEAD.
+    Dead,
+}
+
+impl ReturnCause {
+    /// Every cause.
+    pub const ALL: [ReturnCause; 5] = [
+        ReturnCause::Failed,
+        ReturnCause::Throttled,
+        ReturnCause::Rejected,
+        ReturnCause::Released,
+        ReturnCause::Expired,
+    ];
+
+    /// The cause a number on disk stands for.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<ReturnCause> {
+        ReturnCause::ALL.into_iter().find(|c| *c as u8 == number)
+    }
+
+    /// Whether it spends an attempt.
+    #[must_use]
+    pub const fn spends_attempt(self) -> bool {
+        matches!(self, ReturnCause::Failed | ReturnCause::Rejected | ReturnCause::Expired)
+    }
+}

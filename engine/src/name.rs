@@ -1,0 +1,140 @@
+//! Names that cannot be built wrong: whoever holds one need not check it again.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use crate::bound::{MAX_KEY_BYTES, MAX_KEY_SEGMENTS, MAX_QUEUE_NAME_BYTES};
+
+/// The name of a queue: `[A-Za-z0-9._-]{1,128}`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct QueueName(Arc<str>);
+
+/// A path of up to three segments, `bot42/group/chat7`, or nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(Box<str>);
+
+/// What is wrong with a name, as the end of a sentence that begins with the field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameError {
+    /// It is empty and may not be.
+    Empty,
+    /// It has too many bytes.
+    TooLong,
+    /// It has a character that is not allowed.
+    Character,
+    /// It has too many segments.
+    TooDeep,
+    /// One of its segments is empty.
+    EmptySegment,
+}
+
+impl QueueName {
+    /// A checked name.
+    ///
+    /// # Errors
+    /// When `text` is not `[A-Za-z0-9._-]{1,128}`.
+    pub fn new(text: &str) -> Result<QueueName, NameError> {
+        if text.is_empty() {
+            return Err(NameError::Empty);
+        }
+        if text.len() > MAX_QUEUE_NAME_BYTES {
+            return Err(NameError::TooLong);
+        }
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+        if !text.bytes().all(allowed) {
+            return Err(NameError::Character);
+        }
+        Ok(QueueName(text.into()))
+    }
+}
+
+impl Key {
+    /// A checked key.
+    ///
+    /// # Errors
+    /// When `text` is over 256 bytes or three segments, has an empty segment or a control character.
+    pub fn new(text: String) -> Result<Key, NameError> {
+        if text.len() > MAX_KEY_BYTES {
+            return Err(NameError::TooLong);
+        }
+        if text.chars().any(char::is_control) {
+            return Err(NameError::Character);
+        }
+        if !text.is_empty() {
+            if text.split('/').any(str::is_empty) {
+                return Err(NameError::EmptySegment);
+            }
+            if text.split('/').count() > MAX_KEY_SEGMENTS {
+                return Err(NameError::TooDeep);
+            }
+        }
+        Ok(Key(text.into()))
+    }
+
+    /// From the outermost to the innermost; none for no key.
+    pub fn segments(&self) -> impl Iterator<Item = &str> {
+        self.0.split('/').filter(|s| !s.is_empty())
+    }
+}
+
+impl Deref for QueueName {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Deref for Key {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for QueueName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for NameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            NameError::Empty => "must not be empty",
+            NameError::TooLong => "is too long",
+            NameError::Character => "has a character that is not allowed",
+            NameError::TooDeep => "has too many segments",
+            NameError::EmptySegment => "has an empty segment",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queue_names_are_letters_digits_dots_dashes_and_underscores() {
+        assert!(QueueName::new("sms.out_2-b").is_ok());
+        assert!(QueueName::new(&"q".repeat(128)).is_ok());
+        assert_eq!(QueueName::new(""), Err(NameError::Empty));
+        assert_eq!(QueueName::new(&"q".repeat(129)), Err(NameError::TooLong));
+        assert_eq!(QueueName::new("a b"), Err(NameError::Character));
+        assert_eq!(QueueName::new("a/b"), Err(NameError::Character));
+        assert_eq!(QueueName::new("é"), Err(NameError::Character));
+    }
+
+    #[test]
+    fn keys_are_paths_of_up_to_three_segments() {
+        let key = Key::new("bot42/group/chat7".to_owned()).unwrap();
+        assert_eq!(key.segments().collect::<Vec<_>>(), ["bot42", "group", "chat7"]);
+        assert_eq!(Key::new(String::new()).unwrap().segments().count(), 0);
+        assert_eq!(Key::new("a/b/c/d".to_owned()), Err(NameError::TooDeep));
+        assert_eq!(Key::new("a//b".to_owned()), Err(NameError::EmptySegment));
+        assert_eq!(Key::new("/a".to_owned()), Err(NameError::EmptySegment));
+        assert_eq!(Key::new("a/".to_owned()), Err(NameError::EmptySegment));
+        assert_eq!(Key::new("a\nb".to_owned()), Err(NameError::Character));
+        assert_eq!(Key::new("k".repeat(257)), Err(NameError::TooLong));
+    }
+}

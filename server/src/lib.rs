@@ -1,0 +1,3 @@
+//! sluiced, the Sluice server.
+
+pub mod store;
