@@ -1,3 +1,4 @@
 //! sluiced, the Sluice server.
 
 pub mod store;
+pub mod writer;
