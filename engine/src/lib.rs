@@ -13,6 +13,8 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+#[allow(dead_code)]
+mod arrival;
 pub mod bound;
 mod command;
 mod engine;
@@ -27,6 +29,10 @@ mod queue;
 mod retry;
 mod settings;
 mod time;
+#[allow(dead_code)]
+mod timer;
+#[allow(dead_code)]
+mod tree;
 
 pub use command::{
     Ack, Command, Drain, Enqueue, Extension, Lease, Nack, NackReason, PutQueue, RequestKey, StateSet, Sweep,
