@@ -90,8 +90,8 @@ impl Index {
                 if job.sequence != job.id.0 {
                     self.placed_later.insert(job.sequence, job.id);
                 }
-                let leaf = self.tree.leaf(desk.node, ledger.keys.text(job.key));
-                self.tree.push(leaf, slot, job.sequence, job.priority, now, |slot| ledger.jobs.at(slot).sequence);
+                let key = ledger.keys.text(job.key);
+                self.tree.push(desk.node, key, slot, job.sequence, job.priority, now);
             }
             JobState::Scheduled | JobState::Retrying | JobState::Leased => {
                 if job.due_by_wall {
@@ -110,7 +110,7 @@ impl Index {
         let job = ledger.jobs.at(slot);
         match job.state {
             JobState::Ready => {
-                self.tree.remove(slot, now);
+                self.tree.remove(slot, job.sequence, now);
                 self.unplace_popped(job);
             }
             JobState::Scheduled | JobState::Retrying | JobState::Leased => {
