@@ -3,6 +3,8 @@
 //! more than a block and a node a level. It knows nothing of jobs.
 
 mod block;
+#[cfg(test)]
+mod tests;
 
 use block::Block;
 
