@@ -187,8 +187,8 @@ fn long_ageing_and_late_times_do_not_overflow() {
 #[test]
 fn live_key_costs_at_most_180_bytes_without_its_name() {
     let node = size_of::<Node>() + size_of::<Lane>();
-    // A table of four-byte ids with a byte of control each, seven eighths full at most, half of it just after it grew.
-    let entry = 5 * 2 * 8 / 7;
+    // A table is seven eighths full at most, and half of that just after it grew.
+    let entry = Directory::ENTRY_BYTES * 2 * 8 / 7;
     assert!(node + entry <= 180, "{node} + {entry}");
     assert!(size_of::<Link>() <= 12);
 }
