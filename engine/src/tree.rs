@@ -10,9 +10,13 @@ mod directory;
 mod fifo;
 mod growth;
 mod lane;
+#[cfg(test)]
+mod model;
 mod node;
 mod ring;
 mod slab;
+#[cfg(test)]
+mod tests;
 
 use crate::job::Priority;
 use crate::name::Key;
