@@ -1,4 +1,8 @@
 //! sluiced, the Sluice server.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod bound;
+pub mod clock;
 pub mod store;
 pub mod writer;
