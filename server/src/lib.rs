@@ -1,4 +1,5 @@
 //! sluiced, the Sluice server.
 
+pub mod os;
 pub mod store;
 pub mod writer;
