@@ -4,5 +4,6 @@
 
 pub mod bound;
 pub mod clock;
+pub mod os;
 pub mod store;
 pub mod writer;

@@ -3,10 +3,14 @@
 //!
 //! This file knows mutations, records and bodies; what a file or a tree is, only the implementations know.
 
+mod memory;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
 use sluice_engine::{Attributes, Detail, JobId, Ledger, Loader, Mutation, Now};
+
+pub use memory::{Failure, Memory};
 
 /// A place where the queue is kept.
 pub trait Store: Send {

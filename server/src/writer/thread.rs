@@ -16,6 +16,7 @@ use super::mailbox::{Inbox, MailboxLimit, mailbox};
 use super::message::Message;
 use super::step::{Step, Wake};
 use crate::clock::Clock;
+use crate::os;
 use crate::store::{Store, StoreError};
 
 /// The writer thread, to wait for and to stop.
@@ -104,7 +105,7 @@ impl Writer {
 /// Ends the process at once, with nothing dropped: a store that is dropped may write.
 pub fn exit_at_once(fatal: Fatal) {
     error!(error = %fatal, "the store failed: ending without an answer to anybody");
-    std::process::exit(EXIT_STORE_FAILED);
+    os::exit_at_once(EXIT_STORE_FAILED);
 }
 
 struct Thread {
