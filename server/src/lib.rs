@@ -4,6 +4,8 @@
 
 pub mod bound;
 pub mod clock;
+pub mod config;
 pub mod os;
 pub mod store;
+pub mod telemetry;
 pub mod writer;
