@@ -5,6 +5,8 @@
 pub mod bound;
 pub mod clock;
 pub mod config;
+pub mod http;
+pub mod listener;
 pub mod os;
 pub mod store;
 pub mod telemetry;
