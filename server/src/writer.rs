@@ -13,6 +13,8 @@ mod handle;
 mod mailbox;
 mod message;
 mod step;
+#[cfg(test)]
+mod test;
 mod thread;
 mod watcher;
 

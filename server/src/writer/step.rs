@@ -108,6 +108,11 @@ impl Step {
         self.store.close(now)
     }
 
+    #[cfg(test)]
+    pub(super) fn watched_queues(&self) -> usize {
+        self.watchers.len()
+    }
+
     fn apply(&mut self, message: Message, now: Now, after: &mut After) {
         match message {
             Message::Call { ticket, command, reply } => {

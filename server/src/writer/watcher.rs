@@ -91,6 +91,11 @@ impl Watchers {
         self.due.first().map(|(time, _)| *time)
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.queues.len()
+    }
+
     /// Names are the callers' choice, so what nobody watches must not stay for ever; the work is
     /// spread over the watches that made it necessary.
     fn forget_abandoned(&mut self) {
