@@ -3,6 +3,7 @@
 //!
 //! This file knows mutations, records and bodies; what a file or a tree is, only the implementations know.
 
+mod home;
 mod memory;
 
 use std::sync::Arc;
