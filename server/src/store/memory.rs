@@ -75,7 +75,7 @@ impl Memory {
 }
 
 impl Store for Memory {
-    fn load(&mut self, loader: &mut Loader) -> Result<(), StoreError> {
+    fn load(&mut self, loader: &mut Loader) -> Result<Option<Now>, StoreError> {
         let mut inner = self.lock();
         inner.broken = false;
         inner.clean = false;
@@ -84,7 +84,7 @@ impl Store for Memory {
                 .group(number, group.now, group.mutations.iter().cloned())
                 .map_err(|error| StoreError::Damaged(format!("group {number}: {error}")))?;
         }
-        Ok(())
+        Ok(inner.groups.last().map(|group| group.now))
     }
 
     fn commit(&mut self, now: Now, mutations: &[Mutation]) -> Result<(), StoreError> {
