@@ -2,7 +2,14 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod bound;
+pub mod clock;
+pub mod config;
+pub mod http;
 pub mod layer;
+pub mod listener;
+pub mod os;
 pub mod rpc;
 pub mod store;
+pub mod telemetry;
 pub mod writer;
