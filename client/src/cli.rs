@@ -78,7 +78,7 @@ struct Global {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Put one job, or a file of jobs, into a queue.
-    Enqueue(enqueue::Enqueue),
+    Enqueue(Box<enqueue::Enqueue>),
     /// Show a job.
     Get(get::Get),
     /// Take jobs to work on, by hand.

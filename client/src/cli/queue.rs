@@ -152,7 +152,7 @@ async fn put(
 
 /// The fields that were said.
 fn paths(queue: &proto::Queue) -> Vec<String> {
-    let policy = queue.retry_policy.clone().unwrap_or_default();
+    let policy = queue.retry_policy.unwrap_or_default();
     let said = [
         ("lease_duration", queue.lease_duration.is_some()),
         ("retention", queue.retention.is_some()),

@@ -29,7 +29,7 @@ use crate::{
 const MAX_LEASE_JOBS: usize = 1_000;
 /// How long an answer that may be on its way is awaited after the worker was told to stop: its jobs can
 /// then be given back, where an answer that is cut off would hold them until their lease expires.
-const STOP_GRACE: Duration = Duration::from_millis(250);
+const STOP_GRACE: Duration = Duration::from_millis(500);
 /// How long handlers have to obey when they are told to give up.
 const OBEY_GRACE: Duration = Duration::from_secs(1);
 /// An answer without jobs that comes sooner than this was not a wait: ask again after a pause.
