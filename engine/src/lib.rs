@@ -13,7 +13,6 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-#[allow(dead_code)]
 mod arrival;
 pub mod bound;
 mod command;
@@ -29,9 +28,7 @@ mod queue;
 mod retry;
 mod settings;
 mod time;
-#[allow(dead_code)]
 mod timer;
-#[allow(dead_code)]
 mod tree;
 
 pub use command::{

@@ -84,6 +84,11 @@ impl Timers {
         Some(first.item)
     }
 
+    /// Everything that waits, in no order to rely on.
+    pub(crate) fn items(&self) -> impl Iterator<Item = u32> + '_ {
+        self.heap.iter().map(|entry| entry.item)
+    }
+
     fn place(&self, item: u32) -> Option<usize> {
         self.places.get(item as usize).filter(|place| **place != ABSENT).map(|place| *place as usize)
     }
