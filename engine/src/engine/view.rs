@@ -22,7 +22,14 @@ impl Engine {
     /// A page of jobs by id, from `from` on: at most `limit`, after looking at no more than
     /// [`MAX_SWEEP_JOBS`].
     #[must_use]
-    pub fn jobs(&self, queue: Option<&QueueName>, states: StateSet, from: JobId, limit: usize, now: Now) -> JobsPage {
+    pub fn jobs(
+        &self,
+        queue: Option<&QueueName>,
+        states: StateSet,
+        from: JobId,
+        limit: usize,
+        now: Now,
+    ) -> JobsPage {
         let mut page = JobsPage::default();
         let queue = match queue.map(|name| self.ledger.find_queue(name)) {
             Some(None) => return page,
@@ -100,7 +107,8 @@ impl Engine {
             Due::Engine(time) => now.wall_at(time),
             Due::Wall(time) => time,
         });
-        let due_while = |states: &[JobState]| -> Option<WallTime> { due.filter(|_| states.contains(&job.state)) };
+        let due_while =
+            |states: &[JobState]| -> Option<WallTime> { due.filter(|_| states.contains(&job.state)) };
         let desk = self.index.desks.get(&job.queue);
         JobView {
             id: job.id,

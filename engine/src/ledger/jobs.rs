@@ -141,12 +141,14 @@ impl Jobs {
 
     /// Jobs by id, from `from` on.
     pub(crate) fn iter_from(&self, from: JobId) -> impl Iterator<Item = (Slot, &Job)> {
-        self.pages.range(from.0 / PAGE..).flat_map(|(_, page)| page.slots).filter(|slot| *slot != NONE).filter_map(
-            move |slot| {
+        self.pages
+            .range(from.0 / PAGE..)
+            .flat_map(|(_, page)| page.slots)
+            .filter(|slot| *slot != NONE)
+            .filter_map(move |slot| {
                 let job = self.at(slot);
                 (job.id >= from).then_some((slot, job))
-            },
-        )
+            })
     }
 
     pub(crate) fn len(&self) -> usize {
