@@ -1,6 +1,8 @@
 //! The engine against a naive model: generated commands, and after every step both must agree on every
 //! job, every count and every answer, and a replay of the mutations must give the same engine.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;

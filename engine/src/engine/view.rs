@@ -158,5 +158,5 @@ fn time_to_empty(waits: u64, rates: &QueueRates) -> Option<Span> {
     }
     let seconds = waits as f64 / shrinks;
     let bounded = shrinks > 0.0 && seconds < crate::bound::MAX_SPAN.0 as f64 / 1e9;
-    bounded.then(|| Span((seconds * 1e9) as u64))
+    bounded.then_some(Span((seconds * 1e9) as u64))
 }
