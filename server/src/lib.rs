@@ -10,4 +10,5 @@ pub mod listener;
 pub mod os;
 pub mod store;
 pub mod telemetry;
+pub mod transport;
 pub mod writer;
