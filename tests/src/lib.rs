@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed, and says where")]
 #![allow(clippy::disallowed_methods, reason = "tests stand outside: their clock is the client's own")]
+#![allow(clippy::print_stderr, reason = "what a failed test has to say")]
 
 pub mod binary;
 pub mod history;
@@ -15,6 +16,7 @@ pub mod sluiced;
 pub mod spec;
 pub mod status;
 pub mod webhook;
+pub mod wire;
 
 pub use queue::Queue;
 pub use sluiced::{Setup, Sluiced};

@@ -163,8 +163,7 @@ impl Queue {
 
     /// Watches it, as often as is allowed.
     pub async fn watch(&self) -> Streaming<sluice_proto::v1::WatchQueueResponse> {
-        let request =
-            WatchQueueRequest { queue: self.name.clone(), min_interval: Some(spec::millis(50)) };
+        let request = WatchQueueRequest { queue: self.name.clone(), min_interval: Some(spec::millis(50)) };
         self.rpc.clone().watch_queue(request).await.unwrap().into_inner()
     }
 

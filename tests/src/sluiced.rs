@@ -16,8 +16,8 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tonic::transport::{Channel, Endpoint};
 
-use crate::queue::Queue;
 use crate::binary;
+use crate::queue::Queue;
 
 /// How long a start or a stop may take before the test fails: far more than either ever needs.
 const PATIENCE: Duration = Duration::from_secs(60);
