@@ -102,9 +102,25 @@ impl Sluiced {
     /// # Panics
     /// When it runs already, or does not come up.
     pub async fn start(&mut self) {
+        self.launch();
+        let stdout = self.child.as_mut().and_then(|child| child.stdout.take()).expect("it is piped");
+        let mut lines = BufReader::new(stdout).lines();
+        let first = tokio::time::timeout(PATIENCE, lines.next_line()).await;
+        let Ok(Ok(Some(line))) = first else {
+            panic!("sluiced did not come up: {first:?}");
+        };
+        assert_eq!(line, format!("listening on {}", self.listen));
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    }
+
+    /// Starts it and does not wait until it is up.
+    ///
+    /// # Panics
+    /// When it runs already.
+    pub fn launch(&mut self) {
         assert!(self.child.is_none(), "sluiced runs already");
         self.starts += 1;
-        let mut child = Command::new(self.setup.program)
+        let child = Command::new(self.setup.program)
             .arg("--listen")
             .arg(self.listen.to_string())
             .arg("--http")
@@ -115,18 +131,10 @@ impl Sluiced {
             .envs(self.setup.environment.iter().map(|(n, v)| (n, v)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(File::create(self.log_file(self.starts)).unwrap())
+            .stderr(File::create(self.log_file()).unwrap())
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let first = tokio::time::timeout(PATIENCE, lines.next_line()).await;
-        let Ok(Ok(Some(line))) = first else {
-            panic!("sluiced did not come up: {first:?}\n{}", self.log());
-        };
-        let said = line.strip_prefix("listening on ").unwrap_or_else(|| panic!("sluiced printed {line:?}"));
-        assert_eq!(said, self.listen.to_string());
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         self.child = Some(child);
     }
 
@@ -211,7 +219,7 @@ impl Sluiced {
     /// What it has logged since it was last started.
     #[must_use]
     pub fn log(&self) -> String {
-        fs::read_to_string(self.log_file(self.starts)).unwrap_or_default()
+        fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
     /// The memory it holds, in bytes.
@@ -228,8 +236,8 @@ impl Sluiced {
         Pid::from_raw(i32::try_from(id).unwrap()).unwrap()
     }
 
-    fn log_file(&self, start: u32) -> PathBuf {
-        self.directory.path().join(format!("stderr-{start}"))
+    fn log_file(&self) -> PathBuf {
+        self.directory.path().join(format!("stderr-{}", self.starts))
     }
 }
 

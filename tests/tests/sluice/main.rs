@@ -3,7 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed, and says where")]
 #![allow(clippy::disallowed_methods, reason = "tests stand outside: their clock is the client's own")]
+#![allow(clippy::print_stderr, reason = "what a failed test has to say")]
 
+mod chaos;
 mod drain;
 mod input;
 mod job;
