@@ -7,7 +7,9 @@
 #![allow(clippy::print_stderr, reason = "what a failed test has to say")]
 
 pub mod binary;
+pub mod cli;
 pub mod history;
+pub mod http;
 pub mod judge;
 pub mod load;
 pub mod queue;

@@ -155,6 +155,11 @@ impl Sluiced {
         kill_process(self.pid(), Signal::TERM).unwrap();
     }
 
+    /// Asks it to stop, as Ctrl-C does.
+    pub fn interrupt(&self) {
+        kill_process(self.pid(), Signal::INT).unwrap();
+    }
+
     /// Waits until it has stopped by itself.
     pub async fn stopped(&mut self) -> ExitStatus {
         let mut child = self.child.take().expect("sluiced runs");

@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests stand outside: their clock is the client's own")]
 #![allow(clippy::print_stderr, reason = "what a failed test has to say")]
 
+mod card;
 mod chaos;
 mod drain;
 mod input;
@@ -13,8 +14,12 @@ mod lease;
 mod order;
 mod page;
 mod payload;
+mod python;
 mod repeat;
 mod restart;
 mod retry;
+mod service;
 mod setting;
+mod statistic;
 mod watch;
+mod webhook;

@@ -39,8 +39,6 @@ pub(crate) enum Expect {
     Named,
     /// With this code and reason.
     Refused(Code, &'static str),
-    /// Before it was even decoded.
-    TooLarge,
 }
 
 enum Change {
@@ -153,8 +151,8 @@ fn enqueue(rpc: &'static str, prefix: &str) -> Vec<Row> {
     let mut run_times = times();
     let delay = format!("{prefix}jobs[0].delay");
     run_times.push(set("together with a delay", time(4_000_000_000, 0)).with(&delay, span(1, 0)));
-    let mut over_the_wire = set("far too large", bytes(5 << 20));
-    over_the_wire.expect = Expect::TooLarge;
+    let over_the_wire =
+        set("too large for a request", bytes(5 << 20)).refused(Code::InvalidArgument, "REQUEST_TOO_LARGE");
     let mut rows = vec![
         row("queue", queue_names()),
         row("jobs", vec![set("none", Value::List(vec![])), repeat("too many", 10_001)]),
