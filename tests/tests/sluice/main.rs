@@ -15,6 +15,7 @@ mod order;
 mod page;
 mod payload;
 mod python;
+mod readme;
 mod repeat;
 mod restart;
 mod retry;
