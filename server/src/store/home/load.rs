@@ -1,0 +1,142 @@
+//! Reads everything but the bodies, for a start.
+
+use std::collections::BTreeMap;
+
+use sluice_engine::{DrainRecord, JobId, Loader, QueueId, QueueRecord};
+
+use super::{Home, StateTree, drain, job, open, part, queue, request};
+use crate::store::StoreError;
+
+/// What a start has to know besides what the loader was given.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Loaded {
+    /// The jobs that are here although the log still has their birth, in no order.
+    pub(crate) early: Vec<JobId>,
+    /// How many jobs are here, counting one twice that is on its way from one tree to another.
+    pub(crate) jobs: u64,
+}
+
+impl Home {
+    /// Brings every record into `loader`. Jobs from `log_from` on were born in the log; `log_end` is its
+    /// last group: what claims to include a later one is damage.
+    pub(crate) fn load(
+        &self,
+        loader: &mut Loader,
+        log_from: JobId,
+        log_end: u64,
+    ) -> Result<Loaded, StoreError> {
+        open::guarded(&self.dir, || {
+            for (record, as_of) in self.queues()? {
+                self.check_as_of(as_of, log_end, "queue")?;
+                loader.queue(record, as_of);
+            }
+            let loaded = self.load_jobs(loader, log_from, log_end)?;
+            for (record, as_of) in self.drains()? {
+                self.check_as_of(as_of, log_end, "drain")?;
+                loader.drain(record, as_of);
+            }
+            self.load_requests(loader)?;
+            Ok(loaded)
+        })
+    }
+
+    fn load_jobs(&self, loader: &mut Loader, log_from: JobId, log_end: u64) -> Result<Loaded, StoreError> {
+        let mut loaded = Loaded::default();
+        for tree in StateTree::ALL {
+            for row in &self.states[tree as usize] {
+                let (key, value) = row.map_err(|e| self.failed("read jobs", e))?;
+                let stored = job::decode(&key, &value).map_err(self.malformed(tree.name(), &key))?;
+                self.check_as_of(stored.as_of, log_end, tree.name())?;
+                if StateTree::of(stored.record.state) != tree {
+                    return Err(self.damaged(tree.name(), &key, "a job in a state of another tree"));
+                }
+                let stored = self.with_result(stored)?;
+                let id = stored.record.id;
+                if id >= log_from {
+                    loaded.early.push(id);
+                }
+                loaded.jobs += 1;
+                loader
+                    .job(stored.record, stored.as_of)
+                    .map_err(|error| self.damaged(tree.name(), &key, error))?;
+            }
+        }
+        Ok(loaded)
+    }
+
+    fn load_requests(&self, loader: &mut Loader) -> Result<(), StoreError> {
+        for row in &self.request {
+            let (key, value) = row.map_err(|e| self.failed("read requests", e))?;
+            for record in request::decode(&key, &value).map_err(self.malformed("request", &key))? {
+                loader.request(record);
+            }
+        }
+        Ok(())
+    }
+
+    /// The newest complete record of each queue.
+    pub(super) fn queues(&self) -> Result<Vec<(QueueRecord, u64)>, StoreError> {
+        let mut newest: BTreeMap<QueueId, (u64, QueueRecord)> = BTreeMap::new();
+        let mut rows = self.queue.iter().peekable();
+        while let Some(row) = rows.next() {
+            let (key, value) = row.map_err(|e| self.failed("read queues", e))?;
+            let (id, as_of, part) = queue::parse(&key).map_err(self.malformed("queue", &key))?;
+            if part != 0 {
+                // Its part 0 is missing: the writing of it did not come to its end.
+                continue;
+            }
+            let (bytes, first) = part::first(&key, &value).map_err(self.malformed("queue", &key))?;
+            let mut whole = first.to_vec();
+            for part in 1..part::count(bytes) {
+                let key = queue::key(id, as_of, part);
+                let value = self.queue.get(key).map_err(|e| self.failed("read queues", e))?;
+                let value = value.ok_or_else(|| self.damaged("queue", &key, "a part is missing"))?;
+                whole.extend_from_slice(part::next(&key, &value).map_err(self.malformed("queue", &key))?);
+            }
+            let record = queue::decode(id, &whole).map_err(self.malformed("queue", &key))?;
+            // Rows of a queue come in the order of their age.
+            newest.insert(id, (as_of, record));
+        }
+        Ok(newest.into_values().map(|(as_of, record)| (record, as_of)).collect())
+    }
+
+    /// Every complete set.
+    pub(super) fn drains(&self) -> Result<Vec<(DrainRecord, u64)>, StoreError> {
+        let mut sets: Vec<(DrainRecord, u64)> = Vec::new();
+        let mut open: Option<drain::Head> = None;
+        let mut finish = |head: Option<drain::Head>| match head {
+            Some(head) if head.record.jobs.len() as u64 != head.jobs => {
+                Err(self.damaged("drain", &drain::prefix(head.record.request.id), "a page is missing"))
+            }
+            Some(head) => {
+                sets.push((head.record, head.as_of));
+                Ok(())
+            }
+            None => Ok(()),
+        };
+        for row in &self.drain {
+            let (key, value) = row.map_err(|e| self.failed("read drained sets", e))?;
+            let (set, page) = drain::parse(&key).map_err(self.malformed("drain", &key))?;
+            if page == 0 {
+                let head = drain::decode_head(&key, &value).map_err(self.malformed("drain", &key))?;
+                finish(open.replace(head))?;
+            } else if let Some(head) = open.as_mut().filter(|head| head.record.request.id == set) {
+                drain::decode_page(&key, &value, &mut head.record.jobs)
+                    .map_err(self.malformed("drain", &key))?;
+            }
+            // Otherwise a page whose head is not written yet, or gone first: not a set.
+        }
+        finish(open)?;
+        Ok(sets)
+    }
+
+    fn check_as_of(&self, as_of: u64, log_end: u64, tree: &str) -> Result<(), StoreError> {
+        if as_of <= log_end {
+            return Ok(());
+        }
+        Err(StoreError::Damaged(format!(
+            "{}, tree {tree}: a record includes group {as_of}, but the log ends with group {log_end}",
+            self.dir.display()
+        )))
+    }
+}
