@@ -22,5 +22,6 @@ mod retry;
 mod service;
 mod setting;
 mod statistic;
+mod stream;
 mod watch;
 mod webhook;
