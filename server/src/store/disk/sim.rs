@@ -32,6 +32,7 @@ pub(crate) struct Plan {
 struct World {
     plan: Plan,
     operations: u64,
+    reads: u64,
     crashed: bool,
     chance: u64,
     inodes: Vec<Inode>,
@@ -74,6 +75,11 @@ impl SimDisk {
     /// Operations so far that changed something.
     pub(crate) fn operations(&self) -> u64 {
         self.lock().operations
+    }
+
+    /// Reads so far.
+    pub(crate) fn reads(&self) -> u64 {
+        self.lock().reads
     }
 
     /// The disk after the process was killed: nothing is lost, and nothing is more durable than before.
@@ -174,8 +180,9 @@ impl DiskFile for SimFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        let world = self.lock();
+        let mut world = self.lock();
         world.alive()?;
+        world.reads += 1;
         let cached = world.inodes[self.inode].cached.get(offset as usize..).unwrap_or_default();
         let bytes = cached.get(..buffer.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
         buffer.copy_from_slice(bytes);
