@@ -97,11 +97,17 @@ impl SimDisk {
 
     /// Changes bytes behind everyone's back.
     pub(crate) fn damage(&self, path: &Path, offset: u64, change: impl FnOnce(&mut [u8])) {
+        self.damage_under_cache(path, offset, change);
         let mut world = self.lock();
         let inode = world.names[path];
-        let inode = &mut world.inodes[inode];
-        change(&mut inode.durable[offset as usize..]);
-        inode.cached.clone_from(&inode.durable);
+        world.inodes[inode].cached = world.inodes[inode].durable.clone();
+    }
+
+    /// As [`SimDisk::damage`], but the cache says what was there before.
+    pub(crate) fn damage_under_cache(&self, path: &Path, offset: u64, change: impl FnOnce(&mut [u8])) {
+        let mut world = self.lock();
+        let inode = world.names[path];
+        change(&mut world.inodes[inode].durable[offset as usize..]);
     }
 
     /// The names of all files, in order.
