@@ -1,13 +1,27 @@
-//! Decides. Everything it changes it says in mutations.
+//! Decides. Everything it changes it says in mutations: the ledger changes by them, and what is derived
+//! from the facts (the [`Index`]) follows.
 
-use crate::command::{Command, StateSet};
+mod desk;
+mod due;
+mod enqueue;
+mod history;
+mod index;
+mod lease;
+mod queue;
+mod rate;
+mod removal;
+mod settle;
+mod view;
+mod waiting;
+
+use crate::command::Command;
+use crate::engine::index::Index;
+use crate::engine::waiting::Waiting;
 use crate::id::{JobId, QueueId, Ticket};
 use crate::job::JobView;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Uncovered};
 use crate::mutation::Mutation;
-use crate::name::QueueName;
 use crate::outcome::Answer;
-use crate::queue::{QueueStatus, QueueView};
 use crate::time::{Now, Timestamp};
 
 /// What an operator set for the whole engine.
@@ -38,97 +52,96 @@ pub struct JobsPage {
 }
 
 /// The queue.
-pub struct Engine {}
+pub struct Engine {
+    config: EngineConfig,
+    ledger: Ledger,
+    index: Index,
+    waiting: Waiting,
+    /// Queues where a job became ready in this step: a waiting lease may take it.
+    stirred: Vec<QueueId>,
+}
 
 impl Engine {
     /// An engine with nothing in it.
     #[must_use]
-    pub fn new(_config: EngineConfig) -> Engine {
-        todo!()
+    pub fn new(config: EngineConfig) -> Engine {
+        Engine::from_ledger(config, Ledger::default(), Now::default())
+    }
+
+    /// An engine with these facts; what follows from them is derived.
+    pub(crate) fn from_ledger(config: EngineConfig, ledger: Ledger, now: Now) -> Engine {
+        let index = Index::of(&ledger, now);
+        Engine { config, ledger, index, waiting: Waiting::default(), stirred: Vec::new() }
     }
 
     /// Does `command`. Its answer, under `ticket`, is in `effects` now, or after a later step when it waits.
-    pub fn apply(&mut self, _ticket: Ticket, _command: Command, _now: Now, _effects: &mut Effects) {
-        todo!()
+    pub fn apply(&mut self, ticket: Ticket, command: Command, now: Now, effects: &mut Effects) {
+        let answer = match command {
+            Command::PutQueue(put) => self.put_queue(put, now, effects),
+            Command::Enqueue(enqueue) => self.enqueue(enqueue, now, effects),
+            Command::Lease(lease) => return self.lease(ticket, lease, now, effects),
+            Command::Abandon(gone) => return self.waiting.remove(gone),
+            Command::Ack(acks) => self.ack(acks, now, effects),
+            Command::Nack(nacks) => self.nack(nacks, now, effects),
+            Command::Extend(extensions) => self.extend(extensions, now, effects),
+            Command::Drain(drain) => self.drain(drain, now, effects),
+            Command::Requeue(sweep) => self.requeue(sweep, now, effects),
+            Command::Purge(sweep) => self.purge(sweep, now, effects),
+        };
+        effects.answers.push((ticket, answer));
     }
 
     /// Does what is due: promotions, expiries, retention, waiting leases. To be called once a step,
     /// after its commands.
-    pub fn wake(&mut self, _now: Now, _effects: &mut Effects) {
-        todo!()
+    pub fn wake(&mut self, now: Now, effects: &mut Effects) {
+        self.wake_due(now, effects);
+        self.forget(now, effects);
+        self.serve_waiting(now, effects);
     }
 
     /// When [`Engine::wake`] has something to do, if nothing comes before. May be in the past.
     #[must_use]
-    pub fn next_wake(&self, _now: Now) -> Option<Timestamp> {
-        todo!()
-    }
-
-    /// A job; none when it never was or is gone.
-    #[must_use]
-    pub fn job(&self, _id: JobId, _now: Now) -> Option<JobView> {
-        todo!()
-    }
-
-    /// A page of jobs by id, from `from` on: at most `limit`, after looking at no more than
-    /// [`crate::bound::MAX_SWEEP_JOBS`].
-    #[must_use]
-    pub fn jobs(
-        &self,
-        _queue: Option<&QueueName>,
-        _states: StateSet,
-        _from: JobId,
-        _limit: usize,
-        _now: Now,
-    ) -> JobsPage {
-        todo!()
-    }
-
-    /// A queue's settings.
-    #[must_use]
-    pub fn queue(&self, _name: &QueueName) -> Option<QueueView> {
-        todo!()
-    }
-
-    /// Queues by name, after `after`, at most `limit`.
-    #[must_use]
-    pub fn queues(&self, _after: Option<&str>, _limit: usize) -> Vec<QueueView> {
-        todo!()
-    }
-
-    /// How a queue stands; none when it does not exist.
-    #[must_use]
-    pub fn status(&self, _name: &QueueName, _now: Now) -> Option<QueueStatus> {
-        todo!()
-    }
-
-    /// The name of a queue.
-    #[must_use]
-    pub fn queue_name(&self, _id: QueueId) -> Option<&QueueName> {
-        todo!()
-    }
-
-    /// The jobs of a drained set from position `from` on, at most `limit`; none when there is no such
-    /// set. Jobs that are DRAINED no more are left out; the number is the position after the last one looked at.
-    #[must_use]
-    pub fn drain_page(
-        &self,
-        _set: u128,
-        _from: u64,
-        _limit: usize,
-        _now: Now,
-    ) -> Option<(Vec<JobView>, u64)> {
-        todo!()
+    pub fn next_wake(&self, now: Now) -> Option<Timestamp> {
+        [self.next_due(now), self.next_forget(), self.waiting.next_timeout()].into_iter().flatten().min()
     }
 
     /// The facts, for the store.
     #[must_use]
     pub fn ledger(&self) -> &Ledger {
-        todo!()
+        &self.ledger
     }
 
-    /// The store holds these jobs' details as they are now: the engine may let go of them.
-    pub fn release_details(&mut self, _ids: &[JobId]) {
-        todo!()
+    /// The store holds these jobs' details as they are now: the engine lets go of those at rest.
+    pub fn release_details(&mut self, ids: &[JobId]) {
+        for id in ids {
+            if let Some(slot) = self.ledger.jobs.slot(*id) {
+                let job = self.ledger.jobs.at_mut(slot);
+                // A completed job's result counts in its queue's history, which is bounded anyway.
+                if job.state.is_buried() {
+                    job.let_go_of_detail();
+                }
+            }
+        }
+    }
+
+    /// Changes the facts. Whoever calls has checked that the change follows from them.
+    fn record(&mut self, mutation: Mutation, now: Now, effects: &mut Effects) {
+        let applied = self.ledger.apply(&mutation, now, &Uncovered);
+        debug_assert_eq!(applied, Ok(()), "{mutation:?}");
+        effects.mutations.push(mutation);
+    }
+
+    /// The number that the next job or place gets.
+    fn next_serial(&self) -> u64 {
+        self.ledger.serial() + 1
     }
 }
+
+impl Effects {
+    fn touch(&mut self, queue: QueueId) {
+        if self.touched.last() != Some(&queue) {
+            self.touched.push(queue);
+        }
+    }
+}
+

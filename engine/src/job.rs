@@ -241,7 +241,13 @@ impl JobState {
     /// Whether nothing more happens to it by itself, but for retention.
     #[must_use]
     pub const fn is_at_rest(self) -> bool {
-        matches!(self, JobState::Completed | JobState::Dead | JobState::Drained)
+        matches!(self, JobState::Completed) || self.is_buried()
+    }
+
+    /// Whether it stays for the dead retention, and can be requeued.
+    #[must_use]
+    pub const fn is_buried(self) -> bool {
+        matches!(self, JobState::Dead | JobState::Drained)
     }
 }
 

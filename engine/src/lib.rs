@@ -13,6 +13,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod arrival;
 pub mod bound;
 mod command;
 mod engine;
@@ -27,6 +28,8 @@ mod queue;
 mod retry;
 mod settings;
 mod time;
+mod timer;
+mod tree;
 
 pub use command::{
     Ack, Command, Drain, Enqueue, Extension, Lease, Nack, NackReason, PutQueue, RequestKey, StateSet, Sweep,

@@ -1,8 +1,13 @@
 //! Brings an engine back from what a store holds: records first, then the groups of the log.
 
+use std::collections::BTreeMap;
+
+use hashbrown::HashMap;
+
 use crate::engine::{Engine, EngineConfig};
+use crate::id::{JobId, QueueId};
 use crate::job::JobRecord;
-use crate::ledger::{DrainRecord, RequestRecord};
+use crate::ledger::{Contradiction, Coverage, DrainRecord, Ledger, RequestRecord};
 use crate::mutation::Mutation;
 use crate::queue::QueueRecord;
 use crate::time::Now;
@@ -13,41 +18,75 @@ pub struct LoadError(pub String);
 
 /// Collects the facts. Each record carries `as_of`, the last group it includes: mutations of that
 /// group and those before are passed over for it. Of two records of one thing the higher `as_of` wins.
-pub struct Loader {}
+pub struct Loader {
+    config: EngineConfig,
+    ledger: Ledger,
+    as_of: AsOf,
+}
+
+/// Up to which group the records include what the log says.
+#[derive(Default)]
+struct AsOf {
+    jobs: HashMap<JobId, u64>,
+    queues: BTreeMap<QueueId, u64>,
+    drains: BTreeMap<u128, u64>,
+    /// The group being replayed.
+    group: u64,
+}
+
+impl Coverage for AsOf {
+    fn job(&self, id: JobId) -> bool {
+        self.jobs.get(&id).is_some_and(|as_of| *as_of >= self.group)
+    }
+
+    fn queue(&self, id: QueueId) -> bool {
+        self.queues.get(&id).is_some_and(|as_of| *as_of >= self.group)
+    }
+}
 
 impl Loader {
     /// Nothing yet.
     #[must_use]
-    pub fn new(_config: EngineConfig) -> Loader {
-        todo!()
+    pub fn new(config: EngineConfig) -> Loader {
+        Loader { config, ledger: Ledger::default(), as_of: AsOf::default() }
     }
 
     /// The numbers up to this one were given: they are not given again.
-    pub fn serial(&mut self, _serial: u64) {
-        todo!()
+    pub fn serial(&mut self, serial: u64) {
+        self.ledger.raise_serial(serial);
     }
 
     /// A queue.
-    pub fn queue(&mut self, _record: QueueRecord, _as_of: u64) {
-        todo!()
+    pub fn queue(&mut self, record: QueueRecord, as_of: u64) {
+        if is_newest(self.as_of.queues.get(&record.id), as_of) {
+            self.as_of.queues.insert(record.id, as_of);
+            self.ledger.put_queue(record);
+        }
     }
 
     /// A job. Its queue has come before.
     ///
     /// # Errors
     /// When the record contradicts another.
-    pub fn job(&mut self, _record: JobRecord, _as_of: u64) -> Result<(), LoadError> {
-        todo!()
+    pub fn job(&mut self, record: JobRecord, as_of: u64) -> Result<(), LoadError> {
+        if is_newest(self.as_of.jobs.get(&record.id), as_of) {
+            self.as_of.jobs.insert(record.id, as_of);
+            self.ledger.put_job(record)?;
+        }
+        Ok(())
     }
 
     /// A drained set.
-    pub fn drain(&mut self, _record: DrainRecord, _as_of: u64) {
-        todo!()
+    pub fn drain(&mut self, record: DrainRecord, as_of: u64) {
+        if is_newest(self.as_of.drains.get(&record.request.id), as_of) {
+            self.as_of.drains.insert(record.request.id, as_of);
+            self.ledger.put_drain(record);
+        }
     }
 
     /// An answered request. Records come oldest first, before any group.
-    pub fn request(&mut self, _record: RequestRecord) {
-        todo!()
+    pub fn request(&mut self, record: RequestRecord) {
+        self.ledger.requests.insert(record);
     }
 
     /// A group of the log. Groups come in order.
@@ -56,19 +95,33 @@ impl Loader {
     /// When a mutation contradicts the facts.
     pub fn group(
         &mut self,
-        _number: u64,
-        _now: Now,
-        _mutations: impl IntoIterator<Item = Mutation>,
+        number: u64,
+        now: Now,
+        mutations: impl IntoIterator<Item = Mutation>,
     ) -> Result<(), LoadError> {
-        todo!()
+        self.as_of.group = number;
+        for mutation in mutations {
+            self.ledger.apply(&mutation, now, &self.as_of)?;
+        }
+        Ok(())
     }
 
     /// The engine, with the tree, timers and positions derived.
     ///
     /// # Errors
     /// When the facts contradict each other.
-    pub fn finish(self, _now: Now) -> Result<Engine, LoadError> {
-        todo!()
+    pub fn finish(self, now: Now) -> Result<Engine, LoadError> {
+        Ok(Engine::from_ledger(self.config, self.ledger, now))
+    }
+}
+
+fn is_newest(known: Option<&u64>, as_of: u64) -> bool {
+    known.is_none_or(|known| *known < as_of)
+}
+
+impl From<Contradiction> for LoadError {
+    fn from(contradiction: Contradiction) -> LoadError {
+        LoadError(contradiction.0)
     }
 }
 

@@ -12,7 +12,7 @@ pub struct QueueName(Arc<str>);
 
 /// A path of up to three segments, `bot42/group/chat7`, or nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key(Box<str>);
+pub struct Key(Arc<str>);
 
 /// What is wrong with a name, as the end of a sentence that begins with the field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

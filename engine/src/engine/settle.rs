@@ -1,0 +1,155 @@
+//! Workers settle what they leased: done, given back, or not yet.
+
+use crate::command::{Ack, Extension, Nack, NackReason};
+use crate::engine::rate::Event;
+use crate::engine::{Effects, Engine};
+use crate::id::{JobId, LeaseToken};
+use crate::job::{Due, JobError, JobState};
+use crate::ledger::jobs::{Job, Slot};
+use crate::mutation::{Mutation, Next, ReturnCause};
+use crate::outcome::{Answer, ItemRefusal, Nacked, Outcome};
+use crate::time::{Now, Span, Timestamp, WallTime};
+
+/// How long THROTTLED waits when the downstream named no time.
+const THROTTLED_WAIT: Span = Span::from_secs(1);
+
+/// What a token proves.
+enum Claim {
+    /// This delivery is the present one.
+    Holds(Slot),
+    /// This delivery was settled by its worker before.
+    Settled(Slot),
+}
+
+impl Engine {
+    pub(super) fn ack(&mut self, acks: Vec<Ack>, now: Now, effects: &mut Effects) -> Answer {
+        let one = |ack: Ack| match self.claim(ack.id, ack.token)? {
+            Claim::Holds(slot) => {
+                self.index.unplace(&self.ledger, slot, now.engine);
+                self.record(Mutation::Acked { id: ack.id, result: ack.result }, now, effects);
+                self.index.place(&self.ledger, slot, now.engine);
+                let queue = self.ledger.jobs.at(slot).queue;
+                self.index.desk(queue).rates_mut().count(Event::Acked, 1, now.engine);
+                self.rearm_forget(queue);
+                effects.touch(queue);
+                Ok(())
+            }
+            Claim::Settled(slot) if self.ledger.jobs.at(slot).state == JobState::Completed => Ok(()),
+            Claim::Settled(_) => Err(ItemRefusal::LeaseLost),
+        };
+        Ok(Outcome::Acked(acks.into_iter().map(one).collect()))
+    }
+
+    pub(super) fn nack(&mut self, nacks: Vec<Nack>, now: Now, effects: &mut Effects) -> Answer {
+        let one = |nack: Nack| match self.claim(nack.id, nack.token)? {
+            Claim::Holds(slot) => {
+                let (cause, next) = self.next_after(&nack, slot, now);
+                self.give_back(slot, cause, next, nack.error, now, effects);
+                Ok(nacked(self.ledger.jobs.at(slot), now))
+            }
+            Claim::Settled(slot) if self.ledger.jobs.at(slot).nacked => Ok(nacked(self.ledger.jobs.at(slot), now)),
+            Claim::Settled(_) => Err(ItemRefusal::LeaseLost),
+        };
+        Ok(Outcome::Nacked(nacks.into_iter().map(one).collect()))
+    }
+
+    pub(super) fn extend(&mut self, extensions: Vec<Extension>, now: Now, effects: &mut Effects) -> Answer {
+        let one = |extension: Extension| match self.claim(extension.id, extension.token)? {
+            Claim::Holds(slot) => Ok(self.extend_one(slot, extension.lease_duration, now, effects)),
+            Claim::Settled(_) => Err(ItemRefusal::LeaseLost),
+        };
+        Ok(Outcome::Extended(extensions.into_iter().map(one).collect()))
+    }
+
+    fn extend_one(&mut self, slot: Slot, duration: Option<Span>, now: Now, effects: &mut Effects) -> WallTime {
+        let job = self.ledger.jobs.at(slot);
+        let (id, settings) = (job.id, &self.ledger.queue(job.queue).record.settings);
+        let expire = now.engine + duration.unwrap_or(settings.lease_duration);
+        self.index.unplace(&self.ledger, slot, now.engine);
+        self.record(Mutation::Extended { id, expire }, now, effects);
+        self.index.place(&self.ledger, slot, now.engine);
+        now.wall_at(expire)
+    }
+
+    /// A lease that ended without a word.
+    pub(super) fn expire(&mut self, slot: Slot, now: Now, effects: &mut Effects) {
+        let error = JobError {
+            code: "LEASE_EXPIRED".into(),
+            message: "the lease expired before its worker settled the job".into(),
+        };
+        let next = self.next_after_failure(slot, None, now);
+        self.give_back(slot, ReturnCause::Expired, next, Some(Box::new(error)), now, effects);
+    }
+
+    fn give_back(
+        &mut self,
+        slot: Slot,
+        cause: ReturnCause,
+        next: Next,
+        error: Option<Box<JobError>>,
+        now: Now,
+        effects: &mut Effects,
+    ) {
+        let job = self.ledger.jobs.at(slot);
+        let (id, queue) = (job.id, job.queue);
+        self.index.unplace(&self.ledger, slot, now.engine);
+        self.record(Mutation::Returned { id, cause, next, error }, now, effects);
+        self.index.place(&self.ledger, slot, now.engine);
+        match next {
+            Next::Ready => self.stir(queue),
+            Next::Dead => self.rearm_forget(queue),
+            Next::Retry(_) => {}
+        }
+        if cause.spends_attempt() {
+            self.index.desk(queue).rates_mut().count(Event::Failed, 1, now.engine);
+        }
+        effects.touch(queue);
+    }
+
+    fn next_after(&self, nack: &Nack, slot: Slot, now: Now) -> (ReturnCause, Next) {
+        match nack.reason {
+            NackReason::Failed => (ReturnCause::Failed, self.next_after_failure(slot, nack.retry_after, now)),
+            NackReason::Throttled => {
+                let wait = nack.retry_after.unwrap_or(THROTTLED_WAIT);
+                (ReturnCause::Throttled, retry(now.engine, wait))
+            }
+            NackReason::Rejected => (ReturnCause::Rejected, Next::Dead),
+            NackReason::Released => (ReturnCause::Released, Next::Ready),
+        }
+    }
+
+    fn next_after_failure(&self, slot: Slot, retry_after: Option<Span>, now: Now) -> Next {
+        let job = self.ledger.jobs.at(slot);
+        let policy = self.policy(job);
+        let attempts = u32::from(job.attempts) + 1;
+        if attempts >= policy.max_attempts {
+            return Next::Dead;
+        }
+        retry(now.engine, retry_after.unwrap_or_else(|| policy.backoff(job.id, attempts)))
+    }
+
+    fn claim(&self, id: JobId, token: LeaseToken) -> Result<Claim, ItemRefusal> {
+        let slot = self.ledger.jobs.slot(id).ok_or(ItemRefusal::JobNotFound)?;
+        let job = self.ledger.jobs.at(slot);
+        if u64::from(job.deliveries) != token.0 || token.0 == 0 {
+            return Err(ItemRefusal::LeaseLost);
+        }
+        match job.state {
+            JobState::Leased => Ok(Claim::Holds(slot)),
+            JobState::Drained => Err(ItemRefusal::LeaseLost),
+            _ => Ok(Claim::Settled(slot)),
+        }
+    }
+}
+
+fn retry(now: Timestamp, wait: Span) -> Next {
+    if wait == Span::ZERO { Next::Ready } else { Next::Retry(now + wait) }
+}
+
+fn nacked(job: &Job, now: Now) -> Nacked {
+    let run_time = match (job.state, job.due()) {
+        (JobState::Retrying, Some(Due::Engine(time))) => Some(now.wall_at(time)),
+        _ => None,
+    };
+    Nacked { state: job.state, run_time }
+}

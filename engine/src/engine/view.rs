@@ -1,0 +1,154 @@
+//! What people see.
+
+use crate::bound::MAX_SWEEP_JOBS;
+use crate::command::StateSet;
+use crate::engine::{Engine, JobsPage};
+use crate::id::{JobId, QueueId};
+use crate::job::{Due, JobState, JobView};
+use crate::ledger::Queue;
+use crate::ledger::jobs::Job;
+use crate::name::QueueName;
+use crate::queue::{QueueRates, QueueStatus, QueueView};
+use crate::retry::RetryPolicy;
+use crate::time::{Now, Span, WallTime};
+
+impl Engine {
+    /// A job; none when it never was or is gone.
+    #[must_use]
+    pub fn job(&self, id: JobId, now: Now) -> Option<JobView> {
+        self.ledger.jobs.get(id).map(|job| self.view(job, now))
+    }
+
+    /// A page of jobs by id, from `from` on: at most `limit`, after looking at no more than
+    /// [`MAX_SWEEP_JOBS`].
+    #[must_use]
+    pub fn jobs(&self, queue: Option<&QueueName>, states: StateSet, from: JobId, limit: usize, now: Now) -> JobsPage {
+        let mut page = JobsPage::default();
+        let queue = match queue.map(|name| self.ledger.find_queue(name)) {
+            Some(None) => return page,
+            Some(Some(queue)) => Some(queue.record.id),
+            None => None,
+        };
+        for (looked_at, (_, job)) in self.ledger.jobs.iter_from(from).enumerate() {
+            if looked_at >= MAX_SWEEP_JOBS || page.jobs.len() >= limit {
+                page.next = Some(job.id);
+                break;
+            }
+            if states.contains(job.state) && queue.is_none_or(|queue| queue == job.queue) {
+                page.jobs.push(self.view(job, now));
+            }
+        }
+        page
+    }
+
+    /// A queue's settings.
+    #[must_use]
+    pub fn queue(&self, name: &QueueName) -> Option<QueueView> {
+        self.ledger.find_queue(name).map(queue_view)
+    }
+
+    /// Queues by name, after `after`, at most `limit`.
+    #[must_use]
+    pub fn queues(&self, after: Option<&str>, limit: usize) -> Vec<QueueView> {
+        self.ledger.queues_after(after).take(limit).map(queue_view).collect()
+    }
+
+    /// How a queue stands; none when it does not exist.
+    #[must_use]
+    pub fn status(&self, name: &QueueName, now: Now) -> Option<QueueStatus> {
+        let queue = self.ledger.find_queue(name)?;
+        let desk = self.index.desks.get(&queue.record.id)?;
+        let rates = desk.rates().map_or_else(QueueRates::default, |rates| rates.per_second(now.engine));
+        let waits = queue.counts.live() - queue.counts.get(JobState::Leased);
+        Some(QueueStatus {
+            counts: queue.counts,
+            ready_by_priority: desk.ready_by_priority(),
+            oldest_ready_age: self
+                .index
+                .oldest_ready(&self.ledger, queue.record.id)
+                .map(|create_time| now.wall.since(create_time)),
+            bytes: queue.bytes,
+            rates,
+            time_to_empty: time_to_empty(waits, &rates),
+            totals: queue.record.totals.clone(),
+            waiting_leases: self.waiting.len_of(name) as u64,
+            status_time: now.wall,
+        })
+    }
+
+    /// The name of a queue.
+    #[must_use]
+    pub fn queue_name(&self, id: QueueId) -> Option<&QueueName> {
+        self.index.desks.contains_key(&id).then(|| &self.ledger.queue(id).record.name)
+    }
+
+    /// The jobs of a drained set from position `from` on, at most `limit`; none when there is no such
+    /// set. Jobs that are DRAINED no more are left out; the number is the position after the last one looked at.
+    #[must_use]
+    pub fn drain_page(&self, set: u128, from: u64, limit: usize, now: Now) -> Option<(Vec<JobView>, u64)> {
+        let drain = self.ledger.drain(set)?;
+        let from = usize::try_from(from).unwrap_or(usize::MAX).min(drain.jobs.len());
+        let until = from.saturating_add(limit).min(drain.jobs.len());
+        let jobs = drain.jobs[from..until].iter().filter_map(|id| self.ledger.jobs.get(*id));
+        let drained = jobs.filter(|job| job.state == JobState::Drained);
+        Some((drained.map(|job| self.view(job, now)).collect(), until as u64))
+    }
+
+    pub(super) fn view(&self, job: &Job, now: Now) -> JobView {
+        let queue = &self.ledger.queue(job.queue).record;
+        let due = job.due().map(|due| match due {
+            Due::Engine(time) => now.wall_at(time),
+            Due::Wall(time) => time,
+        });
+        let due_while = |states: &[JobState]| -> Option<WallTime> { due.filter(|_| states.contains(&job.state)) };
+        let desk = self.index.desks.get(&job.queue);
+        JobView {
+            id: job.id,
+            queue: queue.name.clone(),
+            key: self.ledger.keys.text(job.key).clone(),
+            priority: job.priority,
+            state: job.state,
+            create_time: job.create_time,
+            run_time: due_while(&[JobState::Scheduled, JobState::Retrying]),
+            lease_expire_time: due_while(&[JobState::Leased]),
+            bytes: job.bytes,
+            deliveries: job.deliveries,
+            attempts: u32::from(job.attempts),
+            requeues: job.requeues,
+            position: desk
+                .filter(|_| job.state == JobState::Ready)
+                .map(|desk| desk.position(job.priority, job.sequence)),
+            policy: self.policy(job),
+            detail: job.detail.clone(),
+            detail_at_rest: job.detail_at_rest,
+        }
+    }
+
+    /// The policy in force: the queue's, with what the job says.
+    pub(super) fn policy(&self, job: &Job) -> RetryPolicy {
+        let base = &self.ledger.queue(job.queue).record.settings.retry;
+        let said = job.detail.as_ref().and_then(|detail| detail.retry.as_ref());
+        said.map_or(*base, |patch| patch.over(base))
+    }
+}
+
+fn queue_view(queue: &Queue) -> QueueView {
+    let record = &queue.record;
+    QueueView {
+        name: record.name.clone(),
+        settings: record.settings.clone(),
+        version: record.version,
+        create_time: record.create_time,
+    }
+}
+
+/// How long what waits will take at the present rates; none when it grows or stands still.
+fn time_to_empty(waits: u64, rates: &QueueRates) -> Option<Span> {
+    let shrinks = rates.dispatched - rates.enqueued;
+    if waits == 0 {
+        return Some(Span::ZERO);
+    }
+    let seconds = waits as f64 / shrinks;
+    let bounded = shrinks > 0.0 && seconds < crate::bound::MAX_SPAN.0 as f64 / 1e9;
+    bounded.then(|| Span((seconds * 1e9) as u64))
+}

@@ -1,0 +1,107 @@
+//! The jobs of a leaf at one priority, by their sequence numbers. A new job has the highest and goes to
+//! the end of a list; one that returns has its old number and goes to a map, made on first use: however
+//! many return, and in whatever order, each finds its place without a walk.
+
+use std::collections::BTreeMap;
+
+use super::Slot;
+use super::lane::LaneId;
+use crate::time::Timestamp;
+
+/// No job.
+const NONE: Slot = Slot::MAX;
+
+/// Jobs in order.
+#[derive(Debug)]
+pub(super) struct Fifo {
+    /// When its front entered, or was last served.
+    pub(super) since: Timestamp,
+    head: Slot,
+    tail: Slot,
+    /// No job in the list has a higher number.
+    highest: u64,
+    /// By their numbers.
+    returned: Option<Box<BTreeMap<u64, Slot>>>,
+}
+
+/// A job's place in its fifo.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Link {
+    /// Where it is; none: it is not in the tree.
+    pub(super) lane: LaneId,
+    /// Its neighbours, while it is in the list.
+    previous: Slot,
+    next: Slot,
+}
+
+impl Link {
+    /// Of a job that is not in the tree.
+    pub(super) const ABSENT: Link = Link { lane: LaneId::NONE, previous: NONE, next: NONE };
+}
+
+impl Fifo {
+    pub(super) const fn new(since: Timestamp) -> Fifo {
+        Fifo { since, head: NONE, tail: NONE, highest: 0, returned: None }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.head == NONE && self.returned.is_none()
+    }
+
+    /// Puts a job at its place.
+    pub(super) fn insert(&mut self, links: &mut [Link], slot: Slot, sequence: u64) {
+        if self.head == NONE {
+            self.head = slot;
+        } else if sequence > self.highest {
+            links[self.tail as usize].next = slot;
+            links[slot as usize].previous = self.tail;
+        } else {
+            self.returned.get_or_insert_default().insert(sequence, slot);
+            return;
+        }
+        self.tail = slot;
+        self.highest = sequence;
+    }
+
+    /// Takes the first job. There is one.
+    pub(super) fn take(&mut self, links: &mut [Link], sequence_of: impl Fn(Slot) -> u64) -> Slot {
+        if let Some(returned) = &mut self.returned
+            && let Some(first) = returned.first_entry()
+            && (self.head == NONE || *first.key() < sequence_of(self.head))
+        {
+            let slot = first.remove();
+            if returned.is_empty() {
+                self.returned = None;
+            }
+            return slot;
+        }
+        let slot = self.head;
+        self.unlink(links, slot);
+        slot
+    }
+
+    /// Takes a job out, wherever it stands.
+    pub(super) fn remove(&mut self, links: &mut [Link], slot: Slot, sequence: u64) {
+        if let Some(returned) = &mut self.returned
+            && returned.remove(&sequence).is_some()
+        {
+            if returned.is_empty() {
+                self.returned = None;
+            }
+            return;
+        }
+        self.unlink(links, slot);
+    }
+
+    fn unlink(&mut self, links: &mut [Link], slot: Slot) {
+        let Link { previous, next, .. } = links[slot as usize];
+        match previous {
+            NONE => self.head = next,
+            _ => links[previous as usize].next = next,
+        }
+        match next {
+            NONE => self.tail = previous,
+            _ => links[next as usize].previous = previous,
+        }
+    }
+}
