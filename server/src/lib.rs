@@ -1,5 +1,14 @@
 //! sluiced, the Sluice server.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod bound;
+pub mod clock;
+pub mod config;
+pub mod http;
+pub mod listener;
 pub mod os;
 pub mod store;
+pub mod telemetry;
+pub mod transport;
 pub mod writer;

@@ -1,6 +1,26 @@
 //! The one thread that changes anything. It drains the mailbox, lets the engine decide, makes the group
 //! durable, and only then answers.
+//!
+//! ```text
+//! handle ─► mailbox ─► thread ─► step: apply each ─► wake ─► commit ─► answer ─► read ─► publish ─► upkeep
+//! ```
+//!
+//! [`Step`] is the whole of it without thread and clock, so that a simulation can drive it. Nothing here
+//! knows gRPC, and of the store only its trait.
 
+mod delivery;
 mod handle;
+mod mailbox;
+mod message;
+mod step;
+#[cfg(test)]
+mod test;
+mod thread;
+mod watcher;
 
-pub use handle::{CallError, Delivery, Handle, LeaseGuard};
+pub use delivery::{Delivery, LeaseGuard};
+pub use handle::{CallError, Handle};
+pub use mailbox::MailboxLimit;
+pub use message::Message;
+pub use step::{Step, Wake};
+pub use thread::{Fatal, OnFatal, StartError, Writer, exit_at_once};

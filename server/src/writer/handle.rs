@@ -1,21 +1,34 @@
 //! How the rest of the server speaks to the writer thread.
 
-use std::sync::Arc;
+use std::mem;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use sluice_engine::{
-    Answer, Command, Engine, JobId, Lease, LeasedJob, Now, QueueName, QueueStatus, Refusal, Span,
+    Answer, Command, Engine, JobId, Lease, Now, QueueName, QueueStatus, Refusal, Ticket, Timestamp,
 };
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
 
-use crate::store::{Body, Place, StoreError};
+use super::delivery::Delivery;
+use super::mailbox::Mailbox;
+use super::message::Message;
+use crate::bound::MAX_ENQUEUE_DELAY;
+use crate::clock::{self, Clock};
+use crate::store::{Body, BodyReader, Place, Pressure, StoreError};
 
 /// Speaks to the writer. Cheap to clone.
 #[derive(Clone)]
-pub struct Handle {}
+pub struct Handle {
+    shared: Arc<Shared>,
+}
 
 /// Why the writer did not take a call. Nothing was applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
+    /// The store is still being read.
+    #[error("the server is starting")]
+    Starting,
     /// The mailbox is full, in calls or in bytes.
     #[error("the server has more to do than it can queue")]
     Overloaded,
@@ -27,36 +40,43 @@ pub enum CallError {
     Stopping,
 }
 
-/// Jobs on their way to a worker. Unless [`LeaseGuard::deliver`] is called they go back, untouched, when it is dropped.
-pub struct Delivery {
-    /// In order of dispatch.
-    pub jobs: Vec<LeasedJob>,
-    /// Where the body of each lies.
-    pub places: Vec<Option<Place>>,
-    /// When there are none: when asking again makes sense.
-    pub retry_after: Option<Span>,
-    /// Gives them back.
-    pub guard: LeaseGuard,
+/// What the callers and the writer share.
+pub(super) struct Shared {
+    pub(super) mailbox: Mailbox,
+    /// Set once, when the store has been read.
+    pub(super) ready: OnceLock<Ready>,
+    /// Published by the writer after each step.
+    pub(super) pressure: watch::Sender<Pressure>,
+    /// Whether the writer ended in good order. If an answer fails to come and this is not set, the
+    /// process is about to end, and what became of the call is unknown.
+    pub(super) stopped: AtomicBool,
+    last_ticket: AtomicU64,
 }
 
-/// Gives jobs back when their answer cannot be handed over.
-pub struct LeaseGuard {}
-
-impl LeaseGuard {
-    /// The answer is on its way: keep nothing back.
-    pub fn deliver(self) {
-        todo!()
-    }
+/// What there is once the store has been read.
+pub(super) struct Ready {
+    pub(super) clock: Clock,
+    pub(super) reader: Arc<dyn BodyReader>,
 }
 
 impl Handle {
+    pub(super) fn new(shared: Arc<Shared>) -> Handle {
+        Handle { shared }
+    }
+
     /// Has the engine do `command` (any but `Lease` and `Abandon`); answers when its group is durable.
     /// `bytes` is what it holds in memory, for the mailbox's bound.
     ///
     /// # Errors
     /// When the writer did not take it.
-    pub async fn call(&self, _command: Command, _bytes: usize) -> Result<Answer, CallError> {
-        todo!()
+    pub async fn call(&self, command: Command, bytes: usize) -> Result<Answer, CallError> {
+        if matches!(command, Command::Enqueue(_)) {
+            self.room_for_enqueue().await?;
+        }
+        let ticket = self.shared.ticket();
+        let (reply, answer) = oneshot::channel();
+        self.post(Message::Call { ticket, command, reply }, bytes)?;
+        self.shared.answer(answer).await
     }
 
     /// Takes jobs, waiting as `lease` says. When the caller drops this future the wait is abandoned,
@@ -64,40 +84,78 @@ impl Handle {
     ///
     /// # Errors
     /// When the writer did not take it; inside, when the engine refused.
-    pub async fn lease(&self, _lease: Lease) -> Result<Result<Delivery, Refusal>, CallError> {
-        todo!()
+    pub async fn lease(&self, lease: Lease) -> Result<Result<Delivery, Refusal>, CallError> {
+        if *self.shared.pressure.borrow() == Pressure::NoLease {
+            return Err(CallError::StorageFull);
+        }
+        let ticket = self.shared.ticket();
+        let (reply, answer) = oneshot::channel();
+        self.post(Message::Lease { ticket, lease, reply }, size_of::<Message>())?;
+        let waiting = Waiting { ticket, shared: &self.shared };
+        let answer = self.shared.answer(answer).await;
+        mem::forget(waiting);
+        answer
     }
 
     /// Reads the engine, after everything that was answered before. `read` must be quick.
     ///
     /// # Errors
     /// When the writer did not take it.
-    pub async fn read<T, F>(&self, _read: F) -> Result<T, CallError>
+    pub async fn read<T, F>(&self, read: F) -> Result<T, CallError>
     where
         T: Send + 'static,
         F: FnOnce(&Engine, Now) -> T + Send + 'static,
     {
-        todo!()
+        let (reply, answer) = oneshot::channel();
+        self.post(
+            Message::Read(Box::new(move |engine, _, now| {
+                if !reply.is_closed() {
+                    let _ = reply.send(read(engine, now));
+                }
+            })),
+            size_of::<F>(),
+        )?;
+        self.shared.answer(answer).await
     }
 
     /// As [`Handle::read`], and finds where the bodies of the ids it returns lie.
     ///
     /// # Errors
     /// When the writer did not take it.
-    pub async fn read_and_locate<T, F>(&self, _read: F) -> Result<(T, Vec<Option<Place>>), CallError>
+    pub async fn read_and_locate<T, F>(&self, read: F) -> Result<(T, Vec<Option<Place>>), CallError>
     where
         T: Send + 'static,
         F: FnOnce(&Engine, Now) -> (T, Vec<JobId>) + Send + 'static,
     {
-        todo!()
+        let (reply, answer) = oneshot::channel();
+        self.post(
+            Message::Read(Box::new(move |engine, store, now| {
+                if !reply.is_closed() {
+                    let (value, ids) = read(engine, now);
+                    let _ = reply.send((value, store.locate(&ids)));
+                }
+            })),
+            size_of::<F>(),
+        )?;
+        self.shared.answer(answer).await
     }
 
     /// The bodies at `places`, read off the writer thread.
     ///
     /// # Errors
     /// When one cannot be read or is damaged.
-    pub async fn bodies(&self, _places: Vec<Place>) -> Result<Vec<Body>, StoreError> {
-        todo!()
+    pub async fn bodies(&self, places: Vec<Place>) -> Result<Vec<Body>, StoreError> {
+        if places.is_empty() {
+            return Ok(Vec::new());
+        }
+        let Some(ready) = self.shared.ready.get() else {
+            return Err(StoreError::Unusable("the store is still being read".to_owned()));
+        };
+        let reader = ready.reader.clone();
+        match tokio::task::spawn_blocking(move || reader.read(&places)).await {
+            Ok(bodies) => bodies,
+            Err(error) => Err(StoreError::Damaged(format!("reading bodies failed: {error}"))),
+        }
     }
 
     /// How a queue stands, now and after every change (at most every 50 ms); `None` while it does not exist.
@@ -106,14 +164,88 @@ impl Handle {
     /// When the writer did not take it.
     pub async fn watch(
         &self,
-        _queue: QueueName,
+        queue: QueueName,
     ) -> Result<watch::Receiver<Option<Arc<QueueStatus>>>, CallError> {
-        todo!()
+        let (reply, answer) = oneshot::channel();
+        self.post(Message::Watch { queue, reply }, size_of::<Message>())?;
+        self.shared.answer(answer).await
     }
 
     /// What the clocks show.
     #[must_use]
     pub fn now(&self) -> Now {
-        todo!()
+        match self.shared.ready.get() {
+            Some(ready) => ready.clock.now(),
+            None => Now { engine: Timestamp::default(), wall: clock::wall_time() },
+        }
+    }
+
+    /// Whether the writer takes calls: the store has been read, and it has not stopped.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        self.shared.ready.get().is_some() && !self.shared.stopped.load(Ordering::Acquire)
+    }
+
+    fn post(&self, message: Message, bytes: usize) -> Result<(), CallError> {
+        if self.shared.ready.get().is_none() {
+            return Err(CallError::Starting);
+        }
+        self.shared.mailbox.post(message, bytes)
+    }
+
+    /// Refuses when the store has no room, and waits a little when it asks for time.
+    async fn room_for_enqueue(&self) -> Result<(), CallError> {
+        // Copied out: a borrow is a lock, and must not live over an await.
+        let mut pressure = *self.shared.pressure.borrow();
+        if pressure == Pressure::Slow {
+            let mut changes = self.shared.pressure.subscribe();
+            let relief = changes.wait_for(|pressure| *pressure != Pressure::Slow);
+            if let Ok(Ok(relieved)) = timeout(MAX_ENQUEUE_DELAY, relief).await {
+                pressure = *relieved;
+            }
+        }
+        match pressure {
+            Pressure::None | Pressure::Slow => Ok(()),
+            Pressure::NoEnqueue | Pressure::NoLease => Err(CallError::StorageFull),
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn new(mailbox: Mailbox) -> Shared {
+        Shared {
+            mailbox,
+            ready: OnceLock::new(),
+            pressure: watch::Sender::new(Pressure::None),
+            stopped: AtomicBool::new(false),
+            last_ticket: AtomicU64::new(0),
+        }
+    }
+
+    /// A ticket that was never given before.
+    pub(super) fn ticket(&self) -> Ticket {
+        Ticket(self.last_ticket.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    async fn answer<T>(&self, answer: oneshot::Receiver<T>) -> Result<T, CallError> {
+        match answer.await {
+            Ok(answer) => Ok(answer),
+            Err(_) if self.stopped.load(Ordering::Acquire) => Err(CallError::Stopping),
+            // The store failed, perhaps after this call's group was on disk: whatever we said could
+            // be wrong. The process ends now, and the caller sees a broken connection.
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+/// Says that nobody waits under the ticket any more, when it is dropped.
+struct Waiting<'a> {
+    ticket: Ticket,
+    shared: &'a Shared,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.shared.mailbox.post_always(Message::Abandon(self.ticket));
     }
 }

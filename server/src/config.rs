@@ -1,0 +1,200 @@
+//! What an operator can set: a flag goes before a `SLUICED_*` variable, that before the file, that before
+//! the default. A [`Config`] that was loaded is within its bounds.
+//!
+//! Knows nothing of what the settings do.
+
+mod flag;
+mod load;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use sluice_engine::bound::{DEFAULT_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES};
+
+pub use flag::Flags;
+pub use load::{ConfigError, Loaded};
+
+use crate::bound::{DEFAULT_MAILBOX_BYTES, DEFAULT_MAILBOX_CALLS};
+
+/// Every setting of `sluiced`. The name of a field is its key in the file; in capitals, after `SLUICED_`,
+/// its variable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where gRPC is served. Port 0 takes any that is free. Default `127.0.0.1:7070`.
+    pub listen: SocketAddr,
+    /// Where `/healthz`, `/readyz` and `/stats` are served. Port 0 takes any that is free. Default `127.0.0.1:7071`.
+    pub http: SocketAddr,
+    /// The directory of the store, made if it is not there. Default `./sluice-data`.
+    pub data_dir: PathBuf,
+    /// Whether Lease, Drain, watches and status answer `NOT_FOUND` for a queue that does not exist; else
+    /// it is an empty queue. Default false.
+    pub strict_queues: bool,
+    /// Whether to listen beyond this machine though callers need not say who they are. Default false.
+    pub insecure_no_auth: bool,
+    /// Whether to start though sled cannot be made to sync for real, so that a power loss can cost
+    /// acknowledged jobs. Default false.
+    pub insecure_no_sync_filter: bool,
+
+    /// Bytes of a segment of the log. 1 MiB to 1 GiB, default 64 MiB.
+    pub log_segment_bytes: u64,
+    /// Bytes that the log may use before what lives long moves home. At least four segments, at most
+    /// 1 TiB; 0, the default, is 1 GiB or a tenth of the disk, whichever is less.
+    pub log_budget_bytes: u64,
+
+    /// Bytes of a payload. 1 to 3 MiB, default 1 MiB.
+    pub max_payload_bytes: usize,
+    /// Calls and jobs a second that one caller may make. At most 1,000,000,000; 0, the default, is no limit.
+    pub request_rate: u32,
+    /// Calls and jobs that one caller may make at once under `request_rate`. At most 1,000,000,000; 0, the
+    /// default, is one second's worth.
+    pub request_burst: u32,
+    /// Connections. 1 to 1,000,000, default 4,096.
+    pub max_connections: usize,
+    /// Connections from one address. 1 to 1,000,000, default 1,024.
+    pub max_connections_per_address: usize,
+    /// Calls at work at a time; those that wait, for a job or a change, do not count. 1 to 1,000,000,
+    /// default 8,192.
+    pub max_in_flight: usize,
+    /// Calls that may wait for the writer. 1 to 1,000,000, default 16,384.
+    pub mailbox_calls: usize,
+    /// Bytes of calls that may wait for the writer. 1 MiB to 16 GiB, default 64 MiB.
+    pub mailbox_bytes: usize,
+    /// Threads that serve calls. At most 1,024; 0, the default, is one for each processor.
+    pub worker_threads: usize,
+    /// Seconds that calls may take to finish when the server stops. At most 3,600, default 10.
+    pub stop_grace_seconds: u64,
+
+    /// How log lines look: `text` or `json`. Default `text`.
+    pub log_format: LogFormat,
+    /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or directives such as
+    /// `info,sluice_server=debug`. Default `info`.
+    pub log_level: String,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs: an object a line.
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7070)),
+            http: SocketAddr::from((Ipv4Addr::LOCALHOST, 7071)),
+            data_dir: PathBuf::from("./sluice-data"),
+            strict_queues: false,
+            insecure_no_auth: false,
+            insecure_no_sync_filter: false,
+            log_segment_bytes: 64 << 20,
+            log_budget_bytes: 0,
+            max_payload_bytes: DEFAULT_PAYLOAD_BYTES,
+            request_rate: 0,
+            request_burst: 0,
+            max_connections: 4_096,
+            max_connections_per_address: 1_024,
+            max_in_flight: 8_192,
+            mailbox_calls: DEFAULT_MAILBOX_CALLS,
+            mailbox_bytes: DEFAULT_MAILBOX_BYTES,
+            worker_threads: 0,
+            stop_grace_seconds: 10,
+            log_format: LogFormat::Text,
+            log_level: "info".to_owned(),
+        }
+    }
+}
+
+impl Config {
+    /// What is out of bounds, all at once; nothing when it may be used.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        const MIB: u64 = 1 << 20;
+        let mut problems = Vec::new();
+        let mut bound = |name: &str, value: u64, low: u64, high: u64| {
+            if !(low..=high).contains(&value) {
+                problems.push(format!("{name} is {value}, and must be {low} to {high}"));
+            }
+        };
+        bound("log_segment_bytes", self.log_segment_bytes, MIB, 1 << 30);
+        if self.log_budget_bytes != 0 {
+            let least = self.log_segment_bytes.saturating_mul(MIN_BUDGET_SEGMENTS);
+            bound("log_budget_bytes", self.log_budget_bytes, least, 1 << 40);
+        }
+        bound("max_payload_bytes", self.max_payload_bytes as u64, 1, MAX_PAYLOAD_BYTES as u64);
+        bound("request_rate", self.request_rate.into(), 0, 1_000_000_000);
+        bound("request_burst", self.request_burst.into(), 0, 1_000_000_000);
+        bound("max_connections", self.max_connections as u64, 1, 1_000_000);
+        bound("max_connections_per_address", self.max_connections_per_address as u64, 1, 1_000_000);
+        bound("max_in_flight", self.max_in_flight as u64, 1, 1_000_000);
+        bound("mailbox_calls", self.mailbox_calls as u64, 1, 1_000_000);
+        bound("mailbox_bytes", self.mailbox_bytes as u64, MIB, 16 << 30);
+        bound("worker_threads", self.worker_threads as u64, 0, 1_024);
+        bound("stop_grace_seconds", self.stop_grace_seconds, 0, 3_600);
+
+        for (name, address) in [("listen", self.listen), ("http", self.http)] {
+            if !address.ip().is_loopback() && !self.insecure_no_auth {
+                problems.push(format!(
+                    "{name} is {address}, which others can reach, and callers need not say who they are: \
+                     listen on 127.0.0.1, or say --insecure-no-auth if something else keeps strangers out"
+                ));
+            }
+        }
+        problems
+    }
+}
+
+/// One segment is written, one is ready, one moves home, and one is in reserve.
+const MIN_BUDGET_SEGMENTS: u64 = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_within_their_bounds() {
+        assert_eq!(Config::default().problems(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_setting_out_of_bounds_is_named_at_once() {
+        let config = Config {
+            log_segment_bytes: 1,
+            max_payload_bytes: MAX_PAYLOAD_BYTES + 1,
+            mailbox_calls: 0,
+            stop_grace_seconds: 3_601,
+            ..Config::default()
+        };
+        let problems = config.problems().join("\n");
+        for name in ["log_segment_bytes", "max_payload_bytes", "mailbox_calls", "stop_grace_seconds"] {
+            assert!(problems.contains(name), "{name} is missing in {problems}");
+        }
+        assert_eq!(config.problems().len(), 4);
+    }
+
+    #[test]
+    fn budget_of_the_log_holds_four_segments() {
+        let config =
+            |log_budget_bytes| Config { log_segment_bytes: 1 << 20, log_budget_bytes, ..Config::default() };
+        assert_eq!(config(4 << 20).problems().len(), 0);
+        assert_eq!(config((4 << 20) - 1).problems().len(), 1);
+        assert_eq!(config(0).problems().len(), 0);
+    }
+
+    #[test]
+    fn strangers_are_kept_out_unless_told_otherwise() {
+        let mut config = Config { listen: "0.0.0.0:7070".parse().unwrap(), ..Config::default() };
+        assert_eq!(config.problems().len(), 1);
+        config.http = "[::]:7071".parse().unwrap();
+        assert_eq!(config.problems().len(), 2);
+        config.insecure_no_auth = true;
+        assert_eq!(config.problems().len(), 0);
+        let local = Config { listen: "[::1]:7070".parse().unwrap(), ..Config::default() };
+        assert_eq!(local.problems().len(), 0);
+    }
+}

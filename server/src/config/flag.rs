@@ -1,0 +1,50 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Parser;
+use serde::Serialize;
+
+/// The Sluice server: a durable queue for calling services that limit your rate.
+///
+/// Every setting can also be given as a key of the file or as a SLUICED_* variable. A flag goes before a
+/// variable, that before the file.
+#[derive(Debug, Default, Parser, Serialize)]
+#[command(name = "sluiced", version)]
+pub struct Flags {
+    /// Read settings from this TOML file
+    #[arg(long, value_name = "FILE", env = "SLUICED_CONFIG")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+
+    /// Serve gRPC here [default: 127.0.0.1:7070]
+    #[arg(long, value_name = "ADDR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
+
+    /// Serve /healthz, /readyz and /stats here [default: 127.0.0.1:7071]
+    #[arg(long, value_name = "ADDR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<SocketAddr>,
+
+    /// Keep the queue in this directory [default: ./sluice-data]
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_dir: Option<PathBuf>,
+
+    /// Refuse to lease from, drain or watch a queue that does not exist
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strict_queues: Option<bool>,
+
+    /// Listen beyond this machine though callers need not say who they are
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub insecure_no_auth: Option<bool>,
+
+    /// Start though a power loss can cost acknowledged jobs, on a system without seccomp filters
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub insecure_no_sync_filter: Option<bool>,
+}

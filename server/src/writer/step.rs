@@ -1,0 +1,220 @@
+//! What the writer does with a group, as a plain value: no thread, no clock. Whoever drives it decides
+//! what comes when.
+
+use std::collections::HashMap;
+use std::mem;
+use std::sync::Arc;
+
+use sluice_engine::{
+    Answer, Command, Effects, Engine, JobId, LeaseToken, Leased, Mutation, Nack, NackReason, Now, Outcome,
+    QueueName, Refusal, Span, Ticket, Timestamp,
+};
+use tokio::sync::oneshot;
+
+use super::delivery::{Delivery, LeaseGuard};
+use super::handle::Shared;
+use super::message::{Message, Read, Watched};
+use super::watcher::Watchers;
+use crate::bound::IDLE_UPKEEP;
+use crate::store::{Pressure, Store, StoreError};
+
+/// The engine, its store, and those who wait for answers.
+pub struct Step {
+    engine: Engine,
+    store: Box<dyn Store>,
+    shared: Arc<Shared>,
+    replies: HashMap<Ticket, Reply>,
+    watchers: Watchers,
+    effects: Effects,
+    /// From upkeep, for the next group.
+    upkeep: Vec<Mutation>,
+    /// Whether upkeep has more to do at once.
+    more_upkeep: bool,
+    next_upkeep: Timestamp,
+}
+
+/// When the next step is due, if no message comes before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wake(pub Timestamp);
+
+/// What of a group waits until it is durable, besides the answers.
+#[derive(Default)]
+struct After {
+    abandoned: Vec<Ticket>,
+    reads: Vec<Read>,
+    watches: Vec<(QueueName, oneshot::Sender<Watched>)>,
+}
+
+enum Reply {
+    Call(oneshot::Sender<Answer>),
+    Lease(oneshot::Sender<Result<Delivery, Refusal>>),
+}
+
+impl Step {
+    pub(super) fn new(engine: Engine, store: Box<dyn Store>, shared: Arc<Shared>) -> Step {
+        Step {
+            engine,
+            store,
+            shared,
+            replies: HashMap::new(),
+            watchers: Watchers::default(),
+            effects: Effects::default(),
+            upkeep: Vec::new(),
+            more_upkeep: true,
+            next_upkeep: Timestamp::default(),
+        }
+    }
+
+    /// Does a group: all of it is durable before anybody hears of any of it.
+    ///
+    /// # Errors
+    /// When the store fails. Nobody has been answered; nothing may be asked of this value any more.
+    pub fn step(&mut self, group: impl IntoIterator<Item = Message>, now: Now) -> Result<Wake, StoreError> {
+        let mut after = After::default();
+        for message in group {
+            self.apply(message, now, &mut after);
+        }
+        self.engine.wake(now, &mut self.effects);
+
+        let committed = self.commit(now)?;
+
+        self.answer();
+        for ticket in after.abandoned {
+            self.replies.remove(&ticket);
+        }
+        for read in after.reads {
+            read(&self.engine, &*self.store, now);
+        }
+        for (queue, reply) in after.watches {
+            drop(reply.send(self.watchers.watch(queue, &self.engine, now)));
+        }
+        self.watchers.touch(&self.effects.touched, &self.engine, now);
+        self.effects.touched.clear();
+        self.watchers.publish(&self.engine, now);
+
+        if committed || self.more_upkeep || now.engine >= self.next_upkeep {
+            self.keep_up(now)?;
+        }
+        self.publish_pressure();
+        Ok(self.next_wake(now))
+    }
+
+    /// Ends in good order: what the store wanted noted is noted, and nothing may be asked any more.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn close(&mut self, now: Now) -> Result<(), StoreError> {
+        self.commit(now)?;
+        self.store.close(now)
+    }
+
+    #[cfg(test)]
+    pub(super) fn watched_queues(&self) -> usize {
+        self.watchers.len()
+    }
+
+    fn apply(&mut self, message: Message, now: Now, after: &mut After) {
+        match message {
+            Message::Call { ticket, command, reply } => {
+                self.replies.insert(ticket, Reply::Call(reply));
+                self.engine.apply(ticket, command, now, &mut self.effects);
+            }
+            // Nobody is there any more to take the jobs.
+            Message::Lease { reply, .. } if reply.is_closed() => {}
+            Message::Lease { ticket, lease, reply } => {
+                self.replies.insert(ticket, Reply::Lease(reply));
+                self.engine.apply(ticket, Command::Lease(lease), now, &mut self.effects);
+            }
+            Message::Abandon(ticket) => {
+                if self.replies.contains_key(&ticket) {
+                    let own = self.shared.ticket();
+                    self.engine.apply(own, Command::Abandon(ticket), now, &mut self.effects);
+                    // Its reply stays until this group is answered: if an earlier message of the group
+                    // found jobs for it, the failing reply is what sends them back.
+                    after.abandoned.push(ticket);
+                }
+            }
+            Message::Return { ticket, jobs } => {
+                self.engine.apply(ticket, released(&jobs), now, &mut self.effects);
+            }
+            Message::Read(read) => after.reads.push(read),
+            Message::Watch { queue, reply } => after.watches.push((queue, reply)),
+            Message::Stop => {}
+        }
+    }
+
+    /// Makes what changed durable, and says whether anything had.
+    fn commit(&mut self, now: Now) -> Result<bool, StoreError> {
+        let mut mutations = mem::take(&mut self.upkeep);
+        mutations.append(&mut self.effects.mutations);
+        if mutations.is_empty() {
+            return Ok(false);
+        }
+        self.store.commit(now, &mutations)?;
+        Ok(true)
+    }
+
+    fn answer(&mut self) {
+        for (ticket, answer) in self.effects.answers.drain(..) {
+            match self.replies.remove(&ticket) {
+                // Who has gone meanwhile misses an answer, and no more.
+                Some(Reply::Call(reply)) => drop(reply.send(answer)),
+                // Who has gone drops the delivery, which sends the jobs back.
+                Some(Reply::Lease(reply)) => {
+                    drop(reply.send(deliver(answer, &*self.store, &self.shared)));
+                }
+                // A delivery that came back, an abandoned wait: nobody listens.
+                None => {}
+            }
+        }
+    }
+
+    fn keep_up(&mut self, now: Now) -> Result<(), StoreError> {
+        let upkeep = self.store.upkeep(self.engine.ledger(), now)?;
+        self.upkeep = upkeep.mutations;
+        self.more_upkeep = upkeep.more;
+        self.engine.release_details(&upkeep.at_rest);
+        self.next_upkeep = now.engine + Span(IDLE_UPKEEP.as_nanos() as u64);
+        Ok(())
+    }
+
+    fn publish_pressure(&self) {
+        let pressure: Pressure = self.store.pressure();
+        self.shared.pressure.send_if_modified(|shown| {
+            let changed = *shown != pressure;
+            *shown = pressure;
+            changed
+        });
+    }
+
+    fn next_wake(&self, now: Now) -> Wake {
+        if self.more_upkeep || !self.upkeep.is_empty() {
+            return Wake(now.engine);
+        }
+        let others = [self.engine.next_wake(now), self.watchers.next_due()];
+        Wake(others.into_iter().flatten().fold(self.next_upkeep, Timestamp::min))
+    }
+}
+
+/// The answer to a lease with what it needs on its way out.
+fn deliver(answer: Answer, store: &dyn Store, shared: &Arc<Shared>) -> Result<Delivery, Refusal> {
+    let leased = match answer? {
+        Outcome::Leased(leased) => leased,
+        // An engine that answers a lease with anything else has leased nothing.
+        _ => Leased::default(),
+    };
+    let ids: Vec<JobId> = leased.jobs.iter().map(|leased| leased.job.id).collect();
+    Ok(Delivery {
+        places: store.locate(&ids),
+        guard: LeaseGuard::new(&leased.jobs, shared.clone()),
+        jobs: leased.jobs,
+        retry_after: leased.retry_after,
+    })
+}
+
+/// Gives back jobs that never reached a worker.
+fn released(jobs: &[(JobId, LeaseToken)]) -> Command {
+    let nack =
+        |&(id, token)| Nack { id, token, reason: NackReason::Released, error: None, retry_after: None };
+    Command::Nack(jobs.iter().map(nack).collect())
+}
