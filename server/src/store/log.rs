@@ -104,7 +104,7 @@ impl Log {
         options: LogOptions,
         retired_through: u64,
     ) -> Result<Log, StoreError> {
-        if !SEGMENT_BYTES.contains(&options.segment_bytes) || options.segment_bytes % 4096 != 0 {
+        if !SEGMENT_BYTES.contains(&options.segment_bytes) || !options.segment_bytes.is_multiple_of(4096) {
             let (least, most) = SEGMENT_BYTES.into_inner();
             return Err(StoreError::Unusable(format!(
                 "segments of the log must be a multiple of 4096 from {least} to {most} bytes"
