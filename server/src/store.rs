@@ -4,6 +4,8 @@
 //! This file knows mutations, records and bodies; what a file or a tree is, only the implementations know.
 
 mod codec;
+#[cfg(test)]
+mod conformance;
 mod disk;
 mod durable;
 mod home;

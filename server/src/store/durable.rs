@@ -14,7 +14,7 @@ mod option;
 mod reader;
 mod recovery;
 mod room;
-mod step;
+pub(crate) mod step;
 mod thread;
 
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ use self::lock::Lock;
 use self::mover::Mover;
 use self::reader::HomeReader;
 use self::room::Room;
-use self::step::Step;
+pub(crate) use self::step::{Step, Steps};
 use super::home::{Home, Meta};
 use super::log::Log;
 use super::{BodyReader, Place, PlaceKind, Pressure, Store, StoreError, Upkeep};
