@@ -4,6 +4,7 @@
 //! It knows mutations and files; where jobs go that outlive it, it does not know. The format is in
 //! docs/STORAGE.md.
 
+mod closed;
 mod frame;
 #[cfg(test)]
 mod golden;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 
 use sluice_engine::{JobId, Mutation, Now, Timestamp};
 
+pub(crate) use closed::ClosedSegment;
 pub(crate) use id_set::IdSet;
 pub(crate) use open::Replayed;
 pub(crate) use place::{LogPlace, read_bodies};
