@@ -86,3 +86,6 @@ struct Rpc {
     /// Ends streams and waits.
     shutdown: CancellationToken,
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,14 +28,25 @@ impl Rpc {
         validate::enqueue(request, self.settings.max_payload_bytes(), self.handle.now().wall)
     }
 
-    pub(super) async fn put_in(&self, command: Enqueue) -> Result<v1::EnqueueResponse, Failure> {
+    async fn put_in(&self, command: Enqueue) -> Result<v1::EnqueueResponse, Failure> {
+        self.begin_put_in(command).await?.await
+    }
+
+    /// Hands jobs to the writer; returns when that has them.
+    pub(super) async fn begin_put_in(
+        &self,
+        command: Enqueue,
+    ) -> Result<impl Future<Output = Result<v1::EnqueueResponse, Failure>> + Send + use<>, Failure> {
         let queue = command.queue.clone();
         let bytes = command.jobs.iter().map(|job| JOB_BYTES + job.bytes() as usize).sum();
-        match self.handle.call(Command::Enqueue(command), bytes).await? {
-            Ok(Outcome::Enqueued(enqueued)) => Ok(response(enqueued)),
-            Ok(other) => Err(Failure::unexpected(other)),
-            Err(refusal) => Err(Failure::refused(refusal, &queue)),
-        }
+        let answer = self.handle.begin(Command::Enqueue(command), bytes).await?;
+        Ok(async move {
+            match answer.await? {
+                Ok(Outcome::Enqueued(enqueued)) => Ok(response(enqueued)),
+                Ok(other) => Err(Failure::unexpected(other)),
+                Err(refusal) => Err(Failure::refused(refusal, &queue)),
+            }
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! EnqueueStream: many Enqueues on one stream, answered in order without waiting for each other.
 
-use futures::StreamExt;
-use futures::stream;
+use futures::future::{BoxFuture, ready};
+use futures::{FutureExt, StreamExt, stream};
 use sluice_proto::v1;
 use sluice_proto::v1::enqueue_stream_response::Outcome;
 use tonic::{Request, Status, Streaming};
@@ -25,12 +25,12 @@ impl Rpc {
             in_flight: request.extensions().get::<InFlight>().cloned(),
         };
         let stopping = self.shutdown.clone();
-        // Each request is begun in the order it came: `buffered` polls the new ones first in, first out,
-        // and a call is in the writer's mailbox after its first poll.
         request
             .into_inner()
             .take_until(self.shutdown.clone().cancelled_owned())
-            .map(move |message| answer(caller.clone(), message))
+            // One after the other into the writer's mailbox, so that jobs are in the order of the stream;
+            .then(move |message| begin(caller.clone(), message))
+            // the answers are waited for together.
             .buffered(MAX_IN_FLIGHT)
             // What came before the stop has its answer; then the client is to go elsewhere.
             .chain(
@@ -49,24 +49,44 @@ struct StreamCaller {
     in_flight: Option<InFlight>,
 }
 
-async fn answer(
-    caller: StreamCaller,
-    message: Result<v1::EnqueueStreamRequest, Status>,
-) -> Result<v1::EnqueueStreamResponse, Status> {
-    // A message that cannot be read ends the stream: nobody knows where the next one begins.
-    let message = message.map_err(|status| adopt(&status).map_or(status, Status::from))?;
-    let outcome = match enqueue(&caller, message.request.unwrap_or_default()).await {
-        Ok(response) => Outcome::Response(response),
-        Err(failure) => Outcome::Error(failure.enqueue_error()),
+type Answer = BoxFuture<'static, Result<v1::EnqueueStreamResponse, Status>>;
+
+/// Hands a message to the writer; returns when that has it, or it was refused.
+async fn begin(caller: StreamCaller, message: Result<v1::EnqueueStreamRequest, Status>) -> Answer {
+    let message = match message {
+        Ok(message) => message,
+        // A message that cannot be read ends the stream: nobody knows where the next one begins.
+        Err(status) => return ready(Err(adopt(&status).map_or(status, Status::from))).boxed(),
     };
-    Ok(v1::EnqueueStreamResponse { sequence: message.sequence, outcome: Some(outcome) })
+    let sequence = message.sequence;
+    let begun = begin_enqueue(&caller, message.request.unwrap_or_default()).await;
+    async move {
+        let outcome = match begun {
+            Ok(begun) => begun.await,
+            Err(failure) => Err(failure),
+        };
+        let outcome = match outcome {
+            Ok(response) => Outcome::Response(response),
+            Err(failure) => Outcome::Error(failure.enqueue_error()),
+        };
+        Ok(v1::EnqueueStreamResponse { sequence, outcome: Some(outcome) })
+    }
+    .boxed()
 }
 
-async fn enqueue(caller: &StreamCaller, request: v1::EnqueueRequest) -> Result<v1::EnqueueResponse, Failure> {
-    let _place = caller.in_flight.as_ref().map(InFlight::enter).transpose()?;
+async fn begin_enqueue(
+    caller: &StreamCaller,
+    request: v1::EnqueueRequest,
+) -> Result<impl Future<Output = Result<v1::EnqueueResponse, Failure>> + Send + use<>, Failure> {
+    let place = caller.in_flight.as_ref().map(InFlight::enter).transpose()?;
     let command = caller.rpc.checked_enqueue(request)?;
     if let Some(charge) = &caller.charge {
         charge.jobs(command.jobs.len())?;
     }
-    caller.rpc.put_in(command).await
+    let begun = caller.rpc.begin_put_in(command).await?;
+    Ok(async move {
+        let answer = begun.await;
+        drop(place);
+        answer
+    })
 }

@@ -37,7 +37,7 @@ impl Default for RpcSettings {
             max_payload_bytes: DEFAULT_PAYLOAD_BYTES,
             strict_queues: false,
             // A call holds at most a request of 4 MiB, and most hold a few hundred bytes.
-            max_in_flight: 4_096,
+            max_in_flight: 8_192,
             request_rate: None,
             max_call_time: Duration::from_secs(120),
             start_time: WallTime::default(),

@@ -56,6 +56,8 @@ pub(crate) enum Failure {
     },
     /// The disk is nearly full.
     StorageFull,
+    /// The store is still being read.
+    Starting,
     /// There is more to do than the server can hold.
     Overloaded,
     /// The server is stopping.
@@ -81,6 +83,8 @@ struct Kind {
 
 /// Time for the writer to work off a full mailbox many times over.
 const OVERLOADED_RETRY: Duration = Duration::from_millis(200);
+/// A store of a million jobs is read in about this time.
+const STARTING_RETRY: Duration = Duration::from_secs(1);
 /// Time for a server to start anew.
 const STOPPING_RETRY: Duration = Duration::from_secs(1);
 /// Room comes back when jobs are done, or a person makes some.
@@ -107,6 +111,7 @@ impl Failure {
             Failure::TooManyQueues => (ResourceExhausted, "TOO_MANY_QUEUES", Some(QUEUES_RETRY)),
             Failure::RequestRate { retry_after, .. } => (ResourceExhausted, "REQUEST_RATE", *retry_after),
             Failure::StorageFull => (ResourceExhausted, "STORAGE_FULL", Some(STORAGE_RETRY)),
+            Failure::Starting => (Unavailable, "STARTING", Some(STARTING_RETRY)),
             Failure::Overloaded => (Unavailable, "OVERLOADED", Some(OVERLOADED_RETRY)),
             Failure::Stopping => (Unavailable, "STOPPING", Some(STOPPING_RETRY)),
             Failure::DeadlineExceeded => (DeadlineExceeded, "DEADLINE_EXCEEDED", None),
@@ -140,6 +145,7 @@ impl Failure {
             Failure::EtagMismatch(_) => "the queue was changed meanwhile: read it again",
             Failure::TooManyQueues => "the server has as many queues as it can hold",
             Failure::StorageFull => "the disk is nearly full",
+            Failure::Starting => "the server is starting",
             Failure::Overloaded => "the server has more to do than it can hold",
             Failure::Stopping => "the server is stopping",
             Failure::DeadlineExceeded => "the deadline passed",
@@ -197,6 +203,7 @@ impl Failure {
 impl From<CallError> for Failure {
     fn from(error: CallError) -> Failure {
         match error {
+            CallError::Starting => Failure::Starting,
             CallError::Overloaded => Failure::Overloaded,
             CallError::StorageFull => Failure::StorageFull,
             CallError::Stopping => Failure::Stopping,
@@ -227,7 +234,8 @@ mod tests {
 
     #[test]
     fn refusals_of_the_writer_promise_that_nothing_was_applied() {
-        for error in [CallError::Overloaded, CallError::StorageFull, CallError::Stopping] {
+        for error in [CallError::Starting, CallError::Overloaded, CallError::StorageFull, CallError::Stopping]
+        {
             let kind = Failure::from(error).kind();
             assert!(matches!(kind.code, Code::Unavailable | Code::ResourceExhausted));
             assert!(kind.retry_after.is_some());

@@ -62,7 +62,7 @@ impl Rpc {
                 Ok(answer) => return Ok(answer),
                 Err(error) if progress.done == 0 => return Err(error.into()),
                 Err(CallError::Overloaded | CallError::StorageFull) => tokio::time::sleep(PAUSE).await,
-                Err(CallError::Stopping) => break,
+                Err(CallError::Starting | CallError::Stopping) => break,
             }
         }
         Err(Failure::Interrupted { done: progress.done })

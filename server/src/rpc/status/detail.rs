@@ -74,6 +74,7 @@ fn details(failure: &Failure) -> ErrorDetails {
         Failure::RequestTooLarge
         | Failure::RequestMalformed(_)
         | Failure::UnknownMethod
+        | Failure::Starting
         | Failure::Overloaded
         | Failure::Stopping
         | Failure::DeadlineExceeded
@@ -123,6 +124,7 @@ mod tests {
             Failure::RequestRate { caller: name(), retry_after: Some(Duration::from_micros(1_500)) },
             Failure::RequestRate { caller: name(), retry_after: None },
             Failure::StorageFull,
+            Failure::Starting,
             Failure::Overloaded,
             Failure::Stopping,
             Failure::DeadlineExceeded,
