@@ -3,6 +3,8 @@
 //! more than a block and a node a level. It knows nothing of jobs.
 
 mod block;
+#[cfg(test)]
+mod tests;
 
 use block::Block;
 
@@ -168,9 +170,13 @@ impl Child {
     }
 }
 
-/// Which of `children` holds `sequence`, if any does.
+/// Which of `children` holds `sequence`, if any does. Most come to the last and leave from the first.
 fn position(children: &[Child], sequence: u64) -> usize {
-    children.partition_point(|child| child.least <= sequence).saturating_sub(1)
+    match children {
+        [.., last] if last.least <= sequence => children.len() - 1,
+        [_, second, ..] if sequence < second.least => 0,
+        _ => children.partition_point(|child| child.least <= sequence).saturating_sub(1),
+    }
 }
 
 /// Takes the upper part off `children` if they have become too many by the one at `added`.

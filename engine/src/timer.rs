@@ -34,6 +34,7 @@ impl Timers {
     }
 
     /// How many wait.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.heap.len()
     }
@@ -65,6 +66,7 @@ impl Timers {
     }
 
     /// What `item` waits for.
+    #[cfg(test)]
     pub(crate) fn time(&self, item: u32) -> Option<Time> {
         self.place(item).map(|place| self.heap[place].time)
     }
@@ -131,5 +133,115 @@ impl Timers {
     fn put(&mut self, place: usize, entry: Entry) {
         self.heap[place] = entry;
         self.places[entry.item as usize] = place as u32;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn due(timers: &mut Timers, now: Time) -> Vec<u32> {
+        std::iter::from_fn(|| timers.pop_due(now)).collect()
+    }
+
+    #[test]
+    fn items_are_due_in_order_of_time_and_not_before() {
+        let mut timers = Timers::new();
+        for (item, time) in [(7, 30), (1, 10), (4, 20)] {
+            timers.insert(item, time);
+        }
+        assert_eq!(timers.next(), Some(10));
+        assert_eq!(due(&mut timers, 9), []);
+        assert_eq!(due(&mut timers, 20), [1, 4]);
+        assert_eq!((timers.next(), timers.len()), (Some(30), 1));
+    }
+
+    #[test]
+    fn items_of_one_time_are_due_as_they_came() {
+        let mut timers = Timers::new();
+        let items = [5, 3, 9, 0, 8, 1, 7];
+        for item in items {
+            timers.insert(item, 10);
+        }
+        assert_eq!(due(&mut timers, 10), items);
+    }
+
+    #[test]
+    fn changed_item_counts_as_new() {
+        let mut timers = Timers::new();
+        for item in 0..3 {
+            timers.insert(item, 10);
+        }
+        timers.insert(0, 10);
+        timers.insert(1, 5);
+        assert_eq!((timers.time(1), timers.len()), (Some(5), 3));
+        assert_eq!(due(&mut timers, 10), [1, 2, 0]);
+    }
+
+    #[test]
+    fn removed_item_is_never_due() {
+        let mut timers = Timers::new();
+        timers.insert(0, 10);
+        timers.insert(1, 10);
+        assert!(timers.remove(0));
+        assert!(!timers.remove(0) && !timers.remove(1_000));
+        assert_eq!(timers.time(0), None);
+        assert_eq!(due(&mut timers, u64::MAX), [1]);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Insert(u32, Time),
+        Remove(u32),
+        PopDue(Time),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => (0..40_u32, 0..100_u64).prop_map(|(item, time)| Step::Insert(item, time)),
+            1 => (0..40_u32).prop_map(Step::Remove),
+            2 => (0..100_u64).prop_map(Step::PopDue),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn timers_do_what_a_sorted_set_does(steps in vec(step(), 1..300)) {
+            let mut timers = Timers::new();
+            let mut model = BTreeSet::new();
+            for (count, step) in steps.into_iter().enumerate() {
+                let of = |item: u32, model: &BTreeSet<(Time, usize, u32)>| {
+                    model.iter().find(|entry| entry.2 == item).copied()
+                };
+                match step {
+                    Step::Insert(item, time) => {
+                        if let Some(old) = of(item, &model) {
+                            model.remove(&old);
+                        }
+                        model.insert((time, count, item));
+                        timers.insert(item, time);
+                    }
+                    Step::Remove(item) => {
+                        let old = of(item, &model);
+                        prop_assert_eq!(timers.time(item), old.map(|entry| entry.0));
+                        prop_assert_eq!(timers.remove(item), old.is_some_and(|entry| model.remove(&entry)));
+                    }
+                    Step::PopDue(now) => {
+                        let first = model.first().copied().filter(|entry| entry.0 <= now);
+                        prop_assert_eq!(timers.pop_due(now), first.map(|entry| entry.2));
+                        model.retain(|entry| Some(*entry) != first);
+                    }
+                }
+                prop_assert_eq!(timers.len(), model.len());
+                prop_assert_eq!(timers.next(), model.first().map(|entry| entry.0));
+            }
+            let rest: Vec<u32> = model.into_iter().map(|entry| entry.2).collect();
+            prop_assert_eq!(due(&mut timers, u64::MAX), rest);
+        }
     }
 }

@@ -10,9 +10,13 @@ mod directory;
 mod fifo;
 mod growth;
 mod lane;
+#[cfg(test)]
+mod model;
 mod node;
 mod ring;
 mod slab;
+#[cfg(test)]
+mod tests;
 
 use crate::job::Priority;
 use crate::name::Key;
@@ -68,7 +72,6 @@ impl Tree {
     }
 
     /// A job is ready. Among those of its key and priority it stands by its `sequence`; no two have the same.
-    #[allow(clippy::too_many_arguments)]
     pub(crate) fn push(
         &mut self,
         queue: NodeId,

@@ -32,6 +32,12 @@ impl Block {
         self.lower.len()
     }
 
+    /// What it holds besides itself.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.lower.capacity() * size_of::<u32>()
+    }
+
     /// The lowest.
     pub(super) fn first(&self) -> Option<u64> {
         self.lower.front().map(|lower| u64::from(self.upper) << 32 | u64::from(*lower))
