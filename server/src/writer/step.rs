@@ -187,7 +187,8 @@ impl Step {
         self.upkeep = upkeep.mutations;
         self.more_upkeep = upkeep.more;
         self.engine.release_details(&upkeep.at_rest);
-        self.next_upkeep = now.engine + Span(IDLE_UPKEEP.as_nanos() as u64);
+        let idle = Span(IDLE_UPKEEP.as_nanos() as u64);
+        self.next_upkeep = now.engine + upkeep.again_in.unwrap_or(idle).min(idle);
         Ok(())
     }
 
