@@ -48,7 +48,9 @@ fn main() {
             wait: Span::ZERO,
             worker: "bench".into(),
         };
-        let Outcome::Leased(given) = step(Command::Lease(lease)) else { unreachable!("a lease was asked for") };
+        let Outcome::Leased(given) = step(Command::Lease(lease)) else {
+            unreachable!("a lease was asked for")
+        };
         leased.extend(given.jobs.iter().map(|job| (job.job.id, job.token)));
     }
     report("lease", jobs, begin);

@@ -210,7 +210,10 @@ impl Ledger {
     /// A job from a record; replaces the one with its id.
     pub(crate) fn put_job(&mut self, record: JobRecord) -> Result<(), Contradiction> {
         if !self.queues.contains_key(&record.queue) {
-            return Err(Contradiction(format!("job {} is in queue {}, which is unknown", record.id, record.queue.0)));
+            return Err(Contradiction(format!(
+                "job {} is in queue {}, which is unknown",
+                record.id, record.queue.0
+            )));
         }
         self.remove(record.id);
         self.raise_serial(record.id.0.max(record.sequence));
@@ -266,7 +269,10 @@ impl Ledger {
             }
             Mutation::Enqueued { queue, first, jobs } => {
                 if !self.queues.contains_key(queue) {
-                    return Err(Contradiction(format!("jobs from {first} on came into queue {}, which is unknown", queue.0)));
+                    return Err(Contradiction(format!(
+                        "jobs from {first} on came into queue {}, which is unknown",
+                        queue.0
+                    )));
                 }
                 self.count(*queue, covered, |totals| totals.enqueued += jobs.len() as u64);
                 self.raise_serial(first.0 + jobs.len() as u64 - 1);
@@ -351,7 +357,8 @@ impl Ledger {
                     });
                 }
                 self.count(*queue, covered, |totals| totals.drained += jobs.len() as u64);
-                let record = DrainRecord { request: *request, queue: *queue, time: now.engine, jobs: jobs.clone() };
+                let record =
+                    DrainRecord { request: *request, queue: *queue, time: now.engine, jobs: jobs.clone() };
                 self.put_drain(record);
             }
             Mutation::Requeued { id, sequence } => {
@@ -436,7 +443,12 @@ impl Ledger {
     }
 
     /// Changes a job and counts it under its new state. Does nothing when the job is gone or its record includes the change.
-    fn change(&mut self, id: JobId, covered: &impl Coverage, to: impl FnOnce(&mut Job) -> JobState) -> Option<QueueId> {
+    fn change(
+        &mut self,
+        id: JobId,
+        covered: &impl Coverage,
+        to: impl FnOnce(&mut Job) -> JobState,
+    ) -> Option<QueueId> {
         if covered.job(id) {
             return self.jobs.get(id).map(|job| job.queue);
         }
@@ -449,7 +461,12 @@ impl Ledger {
         Some(queue.record.id)
     }
 
-    fn count_some(&mut self, queue: Option<QueueId>, covered: &impl Coverage, count: impl FnOnce(&mut QueueTotals)) {
+    fn count_some(
+        &mut self,
+        queue: Option<QueueId>,
+        covered: &impl Coverage,
+        count: impl FnOnce(&mut QueueTotals),
+    ) {
         if let Some(queue) = queue {
             self.count(queue, covered, count);
         }

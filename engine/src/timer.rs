@@ -34,6 +34,7 @@ impl Timers {
     }
 
     /// How many wait.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.heap.len()
     }
@@ -65,6 +66,7 @@ impl Timers {
     }
 
     /// What `item` waits for.
+    #[cfg(test)]
     pub(crate) fn time(&self, item: u32) -> Option<Time> {
         self.place(item).map(|place| self.heap[place].time)
     }

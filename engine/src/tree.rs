@@ -72,7 +72,6 @@ impl Tree {
     }
 
     /// A job is ready. Among those of its key and priority it stands by its `sequence`; no two have the same.
-    #[allow(clippy::too_many_arguments)]
     pub(crate) fn push(
         &mut self,
         queue: NodeId,

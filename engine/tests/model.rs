@@ -1,6 +1,8 @@
 //! The engine against a naive model: generated commands, and after every step both must agree on every
 //! job, every count and every answer, and a replay of the mutations must give the same engine.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -206,15 +208,28 @@ impl Harness {
             }
             Step::Nack { pick, reason, retry_after, stale } => {
                 let (id, token) = self.model.pick(*pick, *stale)?;
-                Command::Nack(vec![Nack { id, token, reason: *reason, error: None, retry_after: retry_after.map(Span) }])
+                Command::Nack(vec![Nack {
+                    id,
+                    token,
+                    reason: *reason,
+                    error: None,
+                    retry_after: retry_after.map(Span),
+                }])
             }
             Step::Extend { pick, seconds } => {
                 let (id, token) = self.model.pick(*pick, false)?;
-                Command::Extend(vec![Extension { id, token, lease_duration: Some(Span::from_secs(*seconds)) }])
+                Command::Extend(vec![Extension {
+                    id,
+                    token,
+                    lease_duration: Some(Span::from_secs(*seconds)),
+                }])
             }
             Step::Drain { queue, max_jobs, request } => Command::Drain(Drain {
                 queue: name(*queue),
-                request: RequestKey { id: 100 + u128::from(*request), content: *queue as u64 * 100 + u64::from(*max_jobs) },
+                request: RequestKey {
+                    id: 100 + u128::from(*request),
+                    content: *queue as u64 * 100 + u64::from(*max_jobs),
+                },
                 max_jobs: *max_jobs,
             }),
             Step::Requeue { queue, max_jobs } => Command::Requeue(Sweep {
@@ -229,18 +244,20 @@ impl Harness {
                 max_jobs: *max_jobs,
                 from: JobId(0),
             }),
-            Step::Put { queue, max_attempts, retention, retention_bytes, lease } => Command::PutQueue(PutQueue {
-                name: name(*queue),
-                patch: QueuePatch {
-                    retry: RetryPatch { max_attempts: Some(*max_attempts), ..RetryPatch::default() },
-                    retention: Some(Span::from_secs(*retention)),
-                    dead_retention: Some(Span::from_secs(retention * 50)),
-                    retention_bytes: Some(*retention_bytes),
-                    lease_duration: Some(Span::from_secs(*lease)),
-                    priority_ageing: Some(Span::ZERO),
-                },
-                version: None,
-            }),
+            Step::Put { queue, max_attempts, retention, retention_bytes, lease } => {
+                Command::PutQueue(PutQueue {
+                    name: name(*queue),
+                    patch: QueuePatch {
+                        retry: RetryPatch { max_attempts: Some(*max_attempts), ..RetryPatch::default() },
+                        retention: Some(Span::from_secs(*retention)),
+                        dead_retention: Some(Span::from_secs(retention * 50)),
+                        retention_bytes: Some(*retention_bytes),
+                        lease_duration: Some(Span::from_secs(*lease)),
+                        priority_ageing: Some(Span::ZERO),
+                    },
+                    version: None,
+                })
+            }
             Step::Pass { millis } => {
                 self.now.engine.0 += millis * 1_000_000;
                 self.now.wall.0 += millis * 1_000_000;
@@ -261,7 +278,9 @@ impl Harness {
             start: match wait {
                 Wait::None => Start::Now,
                 Wait::After(nanos) => Start::After(Span(nanos)),
-                Wait::At(seconds) => Start::At(WallTime(self.now.wall.0.wrapping_add_signed(seconds * 1_000_000_000))),
+                Wait::At(seconds) => {
+                    Start::At(WallTime(self.now.wall.0.wrapping_add_signed(seconds * 1_000_000_000)))
+                }
             },
             ..JobSpec::default()
         }
@@ -304,7 +323,8 @@ impl Harness {
             let Some(status) = status else { continue };
             let mut enqueued = status.totals.removed;
             for state in JobState::ALL {
-                let expected = self.model.jobs.values().filter(|j| j.queue == queue && j.state == state).count();
+                let expected =
+                    self.model.jobs.values().filter(|j| j.queue == queue && j.state == state).count();
                 assert_eq!(status.counts.get(state), expected as u64, "{state:?} in {queue}");
                 enqueued += expected as u64;
             }
@@ -347,7 +367,8 @@ impl Harness {
             // A lease that nobody waits for any more does not change a job.
             self.compare(&engine);
             for id in self.model.jobs.keys() {
-                let (live, rebuilt) = (self.engine.ledger().record(JobId(*id)), engine.ledger().record(JobId(*id)));
+                let (live, rebuilt) =
+                    (self.engine.ledger().record(JobId(*id)), engine.ledger().record(JobId(*id)));
                 let (mut live, mut rebuilt) = (live.unwrap(), rebuilt.unwrap());
                 if engine.ledger().is_detail_at_rest(JobId(*id)) {
                     (live.detail, rebuilt.detail) = (None, None);
@@ -405,7 +426,8 @@ impl Model {
         let before = |other: &&ModelJob| {
             other.priority > job.priority || (other.priority == job.priority && other.order < job.order)
         };
-        (job.state == JobState::Ready).then(|| 1 + self.jobs.values().filter(ready).filter(before).count() as u64)
+        (job.state == JobState::Ready)
+            .then(|| 1 + self.jobs.values().filter(ready).filter(before).count() as u64)
     }
 
     /// Whether `id` may be the next to go: nobody ready is more urgent, or before it with its key.
@@ -440,7 +462,8 @@ impl Model {
     }
 
     fn waited(&mut self, ticket: Ticket, answer: &Answer, now: Now) {
-        let (queue, max_jobs, timeout) = self.waiting.remove(&ticket).expect("only those that wait are answered later");
+        let (queue, max_jobs, timeout) =
+            self.waiting.remove(&ticket).expect("only those that wait are answered later");
         let Ok(Outcome::Leased(leased)) = answer else { panic!("{answer:?}") };
         if leased.jobs.is_empty() {
             assert!(timeout <= now.engine.0, "answered before its time");
@@ -457,7 +480,15 @@ impl Model {
         }
     }
 
-    fn judge(&mut self, step: &Step, command: &Command, ticket: Ticket, answer: Option<Answer>, taken: &[JobId], now: Now) {
+    fn judge(
+        &mut self,
+        step: &Step,
+        command: &Command,
+        ticket: Ticket,
+        answer: Option<Answer>,
+        taken: &[JobId],
+        now: Now,
+    ) {
         match (step, command) {
             (Step::Enqueue { queue, request, .. }, Command::Enqueue(enqueue)) => {
                 self.requests.retain(|_, (_, _, time)| now.engine.since(*time) < Span::from_secs(24 * 3600));
@@ -551,7 +582,9 @@ impl Model {
                     assert_eq!(results, [Err(ItemRefusal::LeaseLost)]);
                 }
             }
-            (Step::Drain { queue, max_jobs, request }, _) => self.drain((*queue, *max_jobs, *request), answer, taken, now),
+            (Step::Drain { queue, max_jobs, request }, _) => {
+                self.drain((*queue, *max_jobs, *request), answer, taken, now)
+            }
             (Step::Requeue { queue, max_jobs }, _) => {
                 let ids = self.in_states(*queue, &[JobState::Dead, JobState::Drained], *max_jobs);
                 self.swept(*queue, ids.len(), answer.clone());
@@ -614,7 +647,8 @@ impl Model {
         if !self.exists[queue] {
             return assert_eq!(drained.total, 0);
         }
-        let waits = |j: &ModelJob| matches!(j.state, JobState::Ready | JobState::Scheduled | JobState::Retrying);
+        let waits =
+            |j: &ModelJob| matches!(j.state, JobState::Ready | JobState::Scheduled | JobState::Retrying);
         let waiting = self.jobs.values().filter(|j| j.queue == queue && waits(j)).count();
         assert_eq!(drained.total, waiting.min(max_jobs as usize) as u64);
         assert_eq!(taken.len() as u64, drained.total);
@@ -725,7 +759,8 @@ impl Model {
                 self.jobs.remove(&id);
                 self.totals[queue].removed += 1;
             }
-            self.drains.retain(|_, (q, _, _, time)| *q != queue || *time + settings.dead_retention.0 > now.engine.0);
+            self.drains
+                .retain(|_, (q, _, _, time)| *q != queue || *time + settings.dead_retention.0 > now.engine.0);
         }
         // 24 hours are never reached by a run's clock but in leaps.
     }

@@ -12,4 +12,5 @@ pub mod os;
 pub mod rpc;
 pub mod store;
 pub mod telemetry;
+pub mod transport;
 pub mod writer;

@@ -99,7 +99,11 @@ impl Desk {
     }
 
     /// Takes the front of a history if it may go by now.
-    pub(crate) fn pop_forgettable(&mut self, settings: &QueueSettings, now: Timestamp) -> Option<Forgettable> {
+    pub(crate) fn pop_forgettable(
+        &mut self,
+        settings: &QueueSettings,
+        now: Timestamp,
+    ) -> Option<Forgettable> {
         if let Some(&(end, id)) = self.finished.front()
             && (self.finished_bytes > settings.retention_bytes || end + settings.retention <= now)
         {

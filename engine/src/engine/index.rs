@@ -45,7 +45,9 @@ impl Index {
         for (slot, job) in ledger.jobs.iter_from(JobId(0)) {
             match job.state {
                 JobState::Ready => ready.push((job.sequence, slot)),
-                JobState::Completed | JobState::Dead | JobState::Drained => buried.push((job.due, job.id.0, slot)),
+                JobState::Completed | JobState::Dead | JobState::Drained => {
+                    buried.push((job.due, job.id.0, slot))
+                }
                 _ => index.place(ledger, slot, now.engine),
             }
         }

@@ -78,7 +78,9 @@ impl Engine {
         let mut bytes = 0;
         while slots.len() < lease.max_jobs as usize {
             let jobs = &self.ledger.jobs;
-            let Some(slot) = self.index.tree.pop(node, now.engine, |slot| jobs.at(slot).sequence) else { break };
+            let Some(slot) = self.index.tree.pop(node, now.engine, |slot| jobs.at(slot).sequence) else {
+                break;
+            };
             let job = jobs.at(slot);
             bytes += self.answer_bytes(job) + name_bytes;
             self.index.unplace_popped(job);

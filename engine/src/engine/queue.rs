@@ -25,7 +25,11 @@ impl Engine {
             };
             let ageing = settings.priority_ageing;
             let name = put.name.clone();
-            self.record(Mutation::QueuePut { queue, name, settings: Box::new(settings), version }, now, effects);
+            self.record(
+                Mutation::QueuePut { queue, name, settings: Box::new(settings), version },
+                now,
+                effects,
+            );
             if before.is_none() {
                 self.index.open(queue, &self.ledger);
             } else {
@@ -40,7 +44,12 @@ impl Engine {
     }
 
     /// The queue of this name; with default settings if there was none.
-    pub(super) fn ensure_queue(&mut self, name: &QueueName, now: Now, effects: &mut Effects) -> Result<QueueId, Refusal> {
+    pub(super) fn ensure_queue(
+        &mut self,
+        name: &QueueName,
+        now: Now,
+        effects: &mut Effects,
+    ) -> Result<QueueId, Refusal> {
         if let Some(queue) = self.ledger.find_queue(name) {
             return Ok(queue.record.id);
         }

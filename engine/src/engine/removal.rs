@@ -45,7 +45,9 @@ impl Engine {
         let mut slots = Vec::new();
         while slots.len() < max_jobs {
             let jobs = &self.ledger.jobs;
-            let Some(slot) = self.index.tree.pop(node, now.engine, |slot| jobs.at(slot).sequence) else { break };
+            let Some(slot) = self.index.tree.pop(node, now.engine, |slot| jobs.at(slot).sequence) else {
+                break;
+            };
             self.index.unplace_popped(jobs.at(slot));
             slots.push(slot);
         }

@@ -47,7 +47,9 @@ impl Engine {
                 self.give_back(slot, cause, next, nack.error, now, effects);
                 Ok(nacked(self.ledger.jobs.at(slot), now))
             }
-            Claim::Settled(slot) if self.ledger.jobs.at(slot).nacked => Ok(nacked(self.ledger.jobs.at(slot), now)),
+            Claim::Settled(slot) if self.ledger.jobs.at(slot).nacked => {
+                Ok(nacked(self.ledger.jobs.at(slot), now))
+            }
             Claim::Settled(_) => Err(ItemRefusal::LeaseLost),
         };
         Ok(Outcome::Nacked(nacks.into_iter().map(one).collect()))
@@ -61,7 +63,13 @@ impl Engine {
         Ok(Outcome::Extended(extensions.into_iter().map(one).collect()))
     }
 
-    fn extend_one(&mut self, slot: Slot, duration: Option<Span>, now: Now, effects: &mut Effects) -> WallTime {
+    fn extend_one(
+        &mut self,
+        slot: Slot,
+        duration: Option<Span>,
+        now: Now,
+        effects: &mut Effects,
+    ) -> WallTime {
         let job = self.ledger.jobs.at(slot);
         let (id, settings) = (job.id, &self.ledger.queue(job.queue).record.settings);
         let expire = now.engine + duration.unwrap_or(settings.lease_duration);

@@ -22,7 +22,14 @@ impl Engine {
     /// A page of jobs by id, from `from` on: at most `limit`, after looking at no more than
     /// [`MAX_SWEEP_JOBS`].
     #[must_use]
-    pub fn jobs(&self, queue: Option<&QueueName>, states: StateSet, from: JobId, limit: usize, now: Now) -> JobsPage {
+    pub fn jobs(
+        &self,
+        queue: Option<&QueueName>,
+        states: StateSet,
+        from: JobId,
+        limit: usize,
+        now: Now,
+    ) -> JobsPage {
         let mut page = JobsPage::default();
         let queue = match queue.map(|name| self.ledger.find_queue(name)) {
             Some(None) => return page,
@@ -100,7 +107,8 @@ impl Engine {
             Due::Engine(time) => now.wall_at(time),
             Due::Wall(time) => time,
         });
-        let due_while = |states: &[JobState]| -> Option<WallTime> { due.filter(|_| states.contains(&job.state)) };
+        let due_while =
+            |states: &[JobState]| -> Option<WallTime> { due.filter(|_| states.contains(&job.state)) };
         let desk = self.index.desks.get(&job.queue);
         JobView {
             id: job.id,
@@ -150,5 +158,5 @@ fn time_to_empty(waits: u64, rates: &QueueRates) -> Option<Span> {
     }
     let seconds = waits as f64 / shrinks;
     let bounded = shrinks > 0.0 && seconds < crate::bound::MAX_SPAN.0 as f64 / 1e9;
-    bounded.then(|| Span((seconds * 1e9) as u64))
+    bounded.then_some(Span((seconds * 1e9) as u64))
 }

@@ -63,12 +63,4 @@ impl Requests {
             self.answers.remove(&id);
         }
     }
-
-    /// All that is remembered, oldest first.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = RequestRecord> + '_ {
-        self.by_time.iter().filter_map(|(time, id)| {
-            let (content, answer) = *self.answers.get(id)?;
-            Some(RequestRecord { request: RequestKey { id: *id, content }, answer, time: *time })
-        })
-    }
 }

@@ -21,6 +21,7 @@ pub(super) struct Fifo {
     /// No job in the list has a higher number.
     highest: u64,
     /// By their numbers.
+    #[allow(clippy::box_collection, reason = "most never need it: a live key is 16 bytes smaller")]
     returned: Option<Box<BTreeMap<u64, Slot>>>,
 }
 

@@ -127,6 +127,18 @@ fn removed_job_is_passed_over_wherever_it_stood() {
 }
 
 #[test]
+fn hundred_thousand_jobs_may_return_in_any_order() {
+    const PRIME: u64 = 2_654_435_761;
+    let mut bench = Bench::new(Span::ZERO);
+    let jobs: Vec<u64> = (0..100_000).map(|_| bench.push("a", 4)).collect();
+    assert_eq!(bench.drain(), jobs);
+    for i in 0..jobs.len() as u64 {
+        bench.put("a", 4, jobs[(i * PRIME % jobs.len() as u64) as usize]);
+    }
+    assert_eq!(bench.drain(), jobs);
+}
+
+#[test]
 fn low_priority_rises_by_one_with_each_step_of_ageing() {
     let mut bench = Bench::new(Span(100));
     let old = bench.push("a", 0);
@@ -172,6 +184,17 @@ fn queues_do_not_see_each_other() {
     assert_eq!(bench.drain(), [there]);
     bench.queue = first;
     assert_eq!(bench.drain(), [here]);
+}
+
+#[test]
+fn keys_whose_hashes_are_equal_stay_apart() {
+    let mut bench = Bench::new(Span::ZERO);
+    // Of so many, about ten pairs have one hash of 32 bits.
+    let keys = 300_000;
+    for user in 0..keys {
+        bench.push(&format!("user{user}"), 4);
+    }
+    assert_eq!(bench.tree.nodes.len(), keys + 1);
 }
 
 #[test]
