@@ -56,6 +56,14 @@ pub fn forget_pages(file: &File) -> io::Result<()> {
     Ok(())
 }
 
+/// Lets others go first where this thread competes with them. Only a wish: a refusal is no error.
+pub fn lower_priority(niceness: i32) {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::setpriority_process(None, niceness);
+    #[cfg(not(target_os = "linux"))]
+    let _ = niceness;
+}
+
 /// A number that nobody has drawn before.
 ///
 /// # Errors

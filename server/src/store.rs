@@ -3,20 +3,21 @@
 //!
 //! This file knows mutations, records and bodies; what a file or a tree is, only the implementations know.
 
-#[allow(dead_code, unused_imports, reason = "until the durable store is composed of it")]
 mod codec;
-#[allow(dead_code, unused_imports, reason = "until the durable store is composed of it")]
+#[cfg(test)]
+mod conformance;
 mod disk;
+mod durable;
 mod home;
-#[allow(dead_code, unused_imports, reason = "until the durable store is composed of it")]
 mod log;
 mod memory;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sluice_engine::{Attributes, Detail, JobId, Ledger, Loader, Mutation, Now};
+use sluice_engine::{Attributes, Detail, JobId, Ledger, Loader, Mutation, Now, Span};
 
+pub use durable::{Durable, DurableOptions};
 pub use memory::{Failure, Memory};
 
 /// A place where the queue is kept.
@@ -77,7 +78,14 @@ pub struct Place(pub(crate) PlaceKind);
 pub(crate) enum PlaceKind {
     /// Here it is: the memory store's kind.
     Memory(Body),
-    // The log and sled add theirs.
+    /// In the log, where the job was born; its detail may be in sled.
+    Log { id: JobId, place: log::LogPlace, detail_at_home: bool },
+    /// In sled.
+    Home {
+        id: JobId,
+        #[allow(dead_code, reason = "held, not looked at")]
+        pin: durable::Pin,
+    },
 }
 
 /// What of a job only the store keeps.
@@ -100,6 +108,8 @@ pub struct Upkeep {
     pub at_rest: Vec<JobId>,
     /// Whether there is more to do at once.
     pub more: bool,
+    /// When to ask again at the latest, even if nothing happens: something is under way beside the writer.
+    pub again_in: Option<Span>,
 }
 
 /// How a store is doing.

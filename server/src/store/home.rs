@@ -19,14 +19,13 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use sled::{Db, Tree};
-use sluice_engine::{Detail, JobId, JobState};
+use sluice_engine::{Detail, JobId, JobState, QueueRecord};
 
 use self::body::Kind;
 use self::job::StoredJob;
 use self::value::Malformed;
 use super::{Body, StoreError};
 
-pub(crate) use self::load::Loaded;
 pub(crate) use self::meta::Meta;
 pub(crate) use self::moving::{Moving, MovingJob};
 
@@ -101,6 +100,16 @@ impl Home {
     /// Everything written so far is durable afterwards: see `os::refuse_sync_file_range`.
     pub(crate) fn flush(&self) -> Result<(), StoreError> {
         self.db.flush().map(drop).map_err(|e| self.failed("flush", e))
+    }
+
+    /// Does what may find sled damaged, and makes its panics errors.
+    pub(crate) fn guarded<T>(&self, work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        open::guarded(&self.dir, work)
+    }
+
+    /// Tells whether a queue's record is the one that was written before.
+    pub(crate) fn queue_hash(record: &QueueRecord) -> u64 {
+        xxhash_rust::xxh3::xxh3_64(&queue::encode(record))
     }
 
     /// Values are small, so sled must not have moved any to files of their own, which it never syncs.

@@ -4,6 +4,7 @@
 //! It knows mutations and files; where jobs go that outlive it, it does not know. The format is in
 //! docs/STORAGE.md.
 
+mod closed;
 mod frame;
 #[cfg(test)]
 mod golden;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 
 use sluice_engine::{JobId, Mutation, Now, Timestamp};
 
+pub(crate) use closed::ClosedSegment;
 pub(crate) use id_set::IdSet;
 pub(crate) use open::Replayed;
 pub(crate) use place::{LogPlace, read_bodies};
@@ -102,7 +104,7 @@ impl Log {
         options: LogOptions,
         retired_through: u64,
     ) -> Result<Log, StoreError> {
-        if !SEGMENT_BYTES.contains(&options.segment_bytes) || options.segment_bytes % 4096 != 0 {
+        if !SEGMENT_BYTES.contains(&options.segment_bytes) || !options.segment_bytes.is_multiple_of(4096) {
             let (least, most) = SEGMENT_BYTES.into_inner();
             return Err(StoreError::Unusable(format!(
                 "segments of the log must be a multiple of 4096 from {least} to {most} bytes"

@@ -8,31 +8,28 @@ use super::{Home, StateTree, drain, job, open, part, queue, request};
 use crate::store::StoreError;
 
 /// What a start has to know besides what the loader was given.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Loaded {
-    /// The jobs that are here although the log still has their birth, in no order.
-    pub(crate) early: Vec<JobId>,
+    /// The last group that any record includes.
+    pub(crate) as_of: u64,
     /// How many jobs are here, counting one twice that is on its way from one tree to another.
     pub(crate) jobs: u64,
 }
 
 impl Home {
-    /// Brings every record into `loader`. Jobs from `log_from` on were born in the log; `log_end` is its
-    /// last group: what claims to include a later one is damage.
-    pub(crate) fn load(
-        &self,
-        loader: &mut Loader,
-        log_from: JobId,
-        log_end: u64,
-    ) -> Result<Loaded, StoreError> {
+    /// Brings every record into `loader`.
+    pub(crate) fn load(&self, loader: &mut Loader) -> Result<Loaded, StoreError> {
         open::guarded(&self.dir, || {
+            let mut loaded = Loaded::default();
             for (record, as_of) in self.queues()? {
-                self.check_as_of(as_of, log_end, "queue")?;
+                loaded.as_of = loaded.as_of.max(as_of);
                 loader.queue(record, as_of);
             }
-            let loaded = self.load_jobs(loader, log_from, log_end)?;
+            for tree in StateTree::ALL {
+                self.load_jobs(tree, loader, &mut loaded)?;
+            }
             for (record, as_of) in self.drains()? {
-                self.check_as_of(as_of, log_end, "drain")?;
+                loaded.as_of = loaded.as_of.max(as_of);
                 loader.drain(record, as_of);
             }
             self.load_requests(loader)?;
@@ -40,28 +37,33 @@ impl Home {
         })
     }
 
-    fn load_jobs(&self, loader: &mut Loader, log_from: JobId, log_end: u64) -> Result<Loaded, StoreError> {
-        let mut loaded = Loaded::default();
+    /// The jobs here from `first` on, in no order, perhaps twice.
+    pub(crate) fn ids_from(&self, first: JobId) -> Result<Vec<JobId>, StoreError> {
+        let mut ids = Vec::new();
         for tree in StateTree::ALL {
-            for row in &self.states[tree as usize] {
-                let (key, value) = row.map_err(|e| self.failed("read jobs", e))?;
-                let stored = job::decode(&key, &value).map_err(self.malformed(tree.name(), &key))?;
-                self.check_as_of(stored.as_of, log_end, tree.name())?;
-                if StateTree::of(stored.record.state) != tree {
-                    return Err(self.damaged(tree.name(), &key, "a job in a state of another tree"));
-                }
-                let stored = self.with_result(stored)?;
-                let id = stored.record.id;
-                if id >= log_from {
-                    loaded.early.push(id);
-                }
-                loaded.jobs += 1;
-                loader
-                    .job(stored.record, stored.as_of)
-                    .map_err(|error| self.damaged(tree.name(), &key, error))?;
+            for key in self.states[tree as usize].range(job::key(first)..).keys() {
+                let key = key.map_err(|e| self.failed("read jobs", e))?;
+                ids.push(job::id(&key).map_err(self.malformed(tree.name(), &key))?);
             }
         }
-        Ok(loaded)
+        Ok(ids)
+    }
+
+    fn load_jobs(&self, tree: StateTree, loader: &mut Loader, loaded: &mut Loaded) -> Result<(), StoreError> {
+        for row in &self.states[tree as usize] {
+            let (key, value) = row.map_err(|e| self.failed("read jobs", e))?;
+            let stored = job::decode(&key, &value).map_err(self.malformed(tree.name(), &key))?;
+            if StateTree::of(stored.record.state) != tree {
+                return Err(self.damaged(tree.name(), &key, "a job in a state of another tree"));
+            }
+            let stored = self.with_result(stored)?;
+            loaded.jobs += 1;
+            loaded.as_of = loaded.as_of.max(stored.as_of);
+            loader
+                .job(stored.record, stored.as_of)
+                .map_err(|error| self.damaged(tree.name(), &key, error))?;
+        }
+        Ok(())
     }
 
     fn load_requests(&self, loader: &mut Loader) -> Result<(), StoreError> {
@@ -128,15 +130,5 @@ impl Home {
         }
         finish(open)?;
         Ok(sets)
-    }
-
-    fn check_as_of(&self, as_of: u64, log_end: u64, tree: &str) -> Result<(), StoreError> {
-        if as_of <= log_end {
-            return Ok(());
-        }
-        Err(StoreError::Damaged(format!(
-            "{}, tree {tree}: a record includes group {as_of}, but the log ends with group {log_end}",
-            self.dir.display()
-        )))
     }
 }

@@ -23,18 +23,18 @@ pub(crate) struct MovingJob {
 }
 
 /// What is written, and what it replaces.
-pub(crate) struct Moving<'a> {
-    home: &'a Home,
+pub(crate) struct Moving {
+    home: Home,
     stale: Vec<Stale>,
 }
 
 /// What is to be removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Stale {
-    /// A job's record, where it does not stand any more.
-    State(StateTree, JobId),
-    /// Rows of a job's body from a part on.
-    Body(JobId, Kind, u16),
+    /// Records of a job but the newest.
+    State(JobId),
+    /// The payload of a finished job.
+    Payload(JobId),
     /// All of a job.
     Job(JobId),
     /// A queue's records older than this.
@@ -45,8 +45,8 @@ enum Stale {
 
 impl Home {
     /// Begins a move.
-    pub(crate) fn moving(&self) -> Moving<'_> {
-        Moving { home: self, stale: Vec::new() }
+    pub(crate) fn moving(&self) -> Moving {
+        Moving { home: self.clone(), stale: Vec::new() }
     }
 
     /// Whether the job's body is here.
@@ -55,16 +55,16 @@ impl Home {
     }
 }
 
-impl Moving<'_> {
+impl Moving {
     /// Writes a job; `body` is none when it is here already or gone.
     pub(crate) fn put_job(&mut self, job: &MovingJob, body: Option<&Body>) -> Result<(), StoreError> {
         let id = job.record.id;
         let tree = StateTree::of(job.record.state);
         if job.may_be_home {
             for other in StateTree::ALL.into_iter().filter(|other| *other != tree) {
-                let states = &self.home.states[other as usize];
-                if states.contains_key(job::key(id)).map_err(|e| self.home.failed("look for a job", e))? {
-                    self.stale.push(Stale::State(other, id));
+                if self.home.stands_in(other, id)? {
+                    self.stale.push(Stale::State(id));
+                    break;
                 }
             }
             if job.detail_at_rest && self.is_here_as_it_is(tree, &job.record)? {
@@ -148,28 +148,17 @@ impl Moving<'_> {
         Err(self.home.damaged(tree.name(), &job::key(record.id), "the detail of a job at rest is missing"))
     }
 
-    /// Of a finished job only the attributes stay.
+    /// Of a finished job only the attributes stay. A payload that is here goes with what is stale: until
+    /// then somebody may be reading it.
     fn put_finished_body(&mut self, id: JobId, body: Option<&Body>) -> Result<(), StoreError> {
-        let (attributes, is_here) = match body {
-            Some(body) => (body.attributes.clone(), false),
-            None => match self.home.first_part(id, Kind::Body)? {
-                None => return Ok(()),
-                Some((_, first)) => {
-                    let (attributes, has_payload, _) = body::decode_attributes(&first)
-                        .map_err(self.home.malformed("body", &body::prefix(id)))?;
-                    if !has_payload {
-                        return Ok(());
-                    }
-                    (attributes, true)
-                }
-            },
-        };
-        let is_bare = attributes == Attributes::default();
-        if is_here {
-            self.stale.push(Stale::Body(id, Kind::Body, u16::from(!is_bare)));
+        match body {
+            Some(body) if body.attributes == Attributes::default() => Ok(()),
+            Some(body) => self.put_whole(id, Kind::Body, &body::encode(None, &body.attributes)),
+            None => {
+                self.stale.push(Stale::Payload(id));
+                Ok(())
+            }
         }
-        // They fit part 0, so that replacing it is one step.
-        if is_bare { Ok(()) } else { self.put_whole(id, Kind::Body, &body::encode(None, &attributes)) }
     }
 
     fn put_whole(&self, id: JobId, kind: Kind, whole: &[u8]) -> Result<(), StoreError> {
@@ -183,16 +172,12 @@ impl Moving<'_> {
 impl Home {
     fn remove_one(&self, stale: Stale) -> Result<(), StoreError> {
         match stale {
-            Stale::State(tree, id) => self.remove(&self.states[tree as usize], &job::key(id)),
-            Stale::Body(id, kind, from) => {
-                let range = body::key(id, kind, from)..=body::key(id, kind, u16::MAX);
-                self.remove_keys(&self.body, self.body.range(range))
-            }
+            Stale::State(id) => self.remove_older_records(id),
+            Stale::Payload(id) => self.remove_payload(id),
             Stale::Job(id) => {
-                for tree in &self.states {
-                    let key = job::key(id);
-                    if tree.contains_key(key).map_err(|e| self.failed("look for a job", e))? {
-                        self.remove(tree, &key)?;
+                for tree in StateTree::ALL {
+                    if self.stands_in(tree, id)? {
+                        self.remove(&self.states[tree as usize], &job::key(id))?;
                     }
                 }
                 self.remove_keys(&self.body, self.body.scan_prefix(body::prefix(id)))
@@ -204,6 +189,45 @@ impl Home {
             // The head goes first: pages without one are not a set.
             Stale::Drain(set) => self.remove_keys(&self.drain, self.drain.scan_prefix(drain::prefix(set))),
         }
+    }
+
+    /// A job may have gone from tree to tree and back since the last removal: only its newest record counts.
+    fn remove_older_records(&self, id: JobId) -> Result<(), StoreError> {
+        let mut found = Vec::new();
+        for tree in StateTree::ALL {
+            found.extend(self.stored(tree, id)?.map(|stored| (stored.as_of, tree)));
+        }
+        let newest = found.iter().max().copied();
+        for (as_of, tree) in found {
+            if Some((as_of, tree)) != newest {
+                self.remove(&self.states[tree as usize], &job::key(id))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_payload(&self, id: JobId) -> Result<(), StoreError> {
+        let Some((_, first)) = self.first_part(id, Kind::Body)? else { return Ok(()) };
+        let (attributes, has_payload, _) =
+            body::decode_attributes(&first).map_err(self.malformed("body", &body::prefix(id)))?;
+        if !has_payload {
+            return Ok(());
+        }
+        let is_bare = attributes == Attributes::default();
+        if !is_bare {
+            // They fit part 0, so that replacing it is one step.
+            let whole = body::encode(None, &attributes);
+            for (key, value) in part::rows(&whole, |part| body::key(id, Kind::Body, part)) {
+                self.put(&self.body, &key, value)?;
+            }
+        }
+        let range = body::key(id, Kind::Body, u16::from(!is_bare))..=body::key(id, Kind::Body, u16::MAX);
+        self.remove_keys(&self.body, self.body.range(range))
+    }
+
+    fn stands_in(&self, tree: StateTree, id: JobId) -> Result<bool, StoreError> {
+        let states = &self.states[tree as usize];
+        states.contains_key(job::key(id)).map_err(|e| self.failed("look for a job", e))
     }
 
     fn remove_past_requests(&self, now: Timestamp) -> Result<(), StoreError> {

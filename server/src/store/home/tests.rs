@@ -245,3 +245,16 @@ fn meta_is_none_until_it_is_put() {
     assert_eq!(home.meta().unwrap(), Some(meta));
     assert!(home.size_on_disk().unwrap() > 0);
 }
+
+#[test]
+fn job_that_went_and_came_back_keeps_its_newest_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = open(dir.path());
+    put(&home, &moving(record(1, JobState::Ready), 1), None);
+    let mut both = home.moving();
+    both.put_job(&moving(record(1, JobState::Dead), 2), None).unwrap();
+    both.put_job(&moving(record(1, JobState::Ready), 3), None).unwrap();
+    both.remove_stale(Timestamp(0)).unwrap();
+    assert_eq!(rows(&home), [(StateTree::Ready, 1)]);
+    assert_eq!(home.stored(StateTree::Ready, JobId(1)).unwrap().unwrap().as_of, 3);
+}

@@ -46,6 +46,29 @@ impl IdSet {
         ids
     }
 
+    /// Ids from `from` on, in order, about `limit` of them: one word's more at most.
+    pub(crate) fn ids_from(&self, from: JobId, limit: usize) -> Vec<JobId> {
+        let place = from.0 / 64;
+        // Each word holds an id, the first perhaps only smaller ones.
+        let mut words: BTreeMap<u64, u64> =
+            self.words.range(place..).take(limit + 1).map(|(place, word)| (*place, *word)).collect();
+        if let Some((recent, word)) = self.recent.filter(|(recent, _)| *recent >= place) {
+            *words.entry(recent).or_default() |= word;
+        }
+        let mut ids = Vec::with_capacity(limit);
+        for (at, word) in words {
+            if ids.len() >= limit {
+                break;
+            }
+            let mut word = if at == place { word & u64::MAX << (from.0 % 64) } else { word };
+            while word != 0 {
+                ids.push(JobId(at * 64 + u64::from(word.trailing_zeros())));
+                word &= word - 1;
+            }
+        }
+        ids
+    }
+
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         let settled: u32 = self.words.values().map(|word| word.count_ones()).sum();
@@ -75,6 +98,14 @@ mod tests {
         let ids: Vec<u64> = set.to_vec().into_iter().map(|id| id.0).collect();
         assert_eq!(ids, [0, 3, 63, 64, 65, 700, u64::MAX]);
         assert_eq!(set.len(), 7);
+        let mut walked = Vec::new();
+        let mut from = JobId(0);
+        while let Some(last) = set.ids_from(from, 2).last().copied() {
+            walked.extend(set.ids_from(from, 2));
+            let Some(next) = last.0.checked_add(1) else { break };
+            from = JobId(next);
+        }
+        assert_eq!(walked, set.to_vec());
         assert!(set.contains(JobId(63)) && set.contains(JobId(u64::MAX)) && !set.contains(JobId(1)));
     }
 }

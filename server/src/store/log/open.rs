@@ -134,7 +134,8 @@ impl Log {
         }
         replayed.last_group = self.next_group - 1;
 
-        for file in &found.blank {
+        // From the last: should power fail meanwhile, no gap is left.
+        for file in found.blank.iter().rev() {
             self.disk.remove(&file.path).map_err(io("remove", &file.path))?;
         }
         self.disk.sync_dir(&self.dir).map_err(io("sync", &self.dir))?;

@@ -17,6 +17,9 @@ const MAX_SPARES: usize = 2;
 pub(super) const SPARE_SUFFIX: &str = ".spare";
 /// Orders that may wait for the thread: more than segments that are ever retired at once.
 const MAX_ORDERS: usize = 1_024;
+/// A new file is synced each time so much of it is filled: the writer's own syncs must not queue behind
+/// a whole segment.
+const FILL_BYTES: u64 = 8 << 20;
 /// How long the writer waits for a segment: a disk that cannot write one in this time is not working.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
@@ -191,8 +194,13 @@ impl Workshop {
 
     fn make(&self, path: &Path) -> std::io::Result<Arc<dyn DiskFile>> {
         let file = self.disk.create(path)?;
-        file.zero(0..self.segment_bytes)?;
-        file.sync_data()?;
+        let mut filled = 0;
+        while filled < self.segment_bytes {
+            let end = self.segment_bytes.min(filled + FILL_BYTES);
+            file.zero(filled..end)?;
+            file.sync_data()?;
+            filled = end;
+        }
         Ok(file)
     }
 

@@ -298,7 +298,7 @@ fn what_upkeep_wants_is_committed_with_the_next_group_and_at_once() {
     let store = Memory::new();
     let mut spy = Spy::new(&store, |_| {});
     let retired = vec![Mutation::Retired { segment: 7 }];
-    spy.upkeep = vec![Upkeep { mutations: retired, at_rest: vec![JobId(9)], more: false }];
+    spy.upkeep = vec![Upkeep { mutations: retired, at_rest: vec![JobId(9)], ..Upkeep::default() }];
     let mut rig = Rig::new(spy);
     let wake = rig.step(vec![]).unwrap();
     assert_eq!((wake, store.groups()), (Wake(rig.now.engine), 0));

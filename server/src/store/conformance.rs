@@ -1,0 +1,14 @@
+//! One suite over every store: what was committed is there again, whatever happened in between.
+//!
+//! `rig` drives an engine on a store without threads or clocks, `workload` gives it something to do, and
+//! `picture` is everything that can be seen of both, to be compared. `restart` holds what must be true of
+//! every store; `crash` ends the process of the store on disk at each step of moving home; `damage`
+//! spoils its files.
+
+// mod crash;
+// mod damage;
+// mod home;
+mod picture;
+mod restart;
+mod rig;
+mod workload;

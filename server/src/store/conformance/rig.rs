@@ -1,0 +1,165 @@
+//! An engine on a store, driven by hand.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Once};
+use std::thread;
+use std::time::Duration;
+
+use sluice_engine::{
+    Answer, Command, Effects, Engine, EngineConfig, JobId, Loader, Now, Span, Ticket, Timestamp, WallTime,
+};
+
+use crate::os;
+use crate::store::durable::Steps;
+use crate::store::{Body, Durable, DurableOptions, Memory, Store, StoreError};
+
+/// Where stores are opened, again and again.
+pub(super) enum Subject {
+    Memory(Memory),
+    Durable { dir: PathBuf, steps: Option<Arc<dyn Steps>>, _owned: Option<tempfile::TempDir> },
+}
+
+/// See the module.
+pub(super) struct Rig {
+    pub(super) engine: Engine,
+    pub(super) store: Box<dyn Store>,
+    pub(super) now: Now,
+    next_ticket: u64,
+}
+
+/// Segments and budget so small that a few hundred jobs move home.
+const SEGMENT_BYTES: u64 = 128 << 10;
+const BUDGET_BYTES: u64 = 256 << 10;
+/// Rounds of upkeep without anything to do before it counts as done.
+const QUIET_ROUNDS: usize = 60;
+
+impl Subject {
+    pub(super) fn memory() -> Subject {
+        Subject::Memory(Memory::new())
+    }
+
+    pub(super) fn durable() -> Subject {
+        let dir = tempfile::tempdir().unwrap();
+        Subject::Durable { dir: dir.path().join("store"), steps: None, _owned: Some(dir) }
+    }
+
+    pub(super) fn at(dir: &Path, steps: Option<Arc<dyn Steps>>) -> Subject {
+        Subject::Durable { dir: dir.to_owned(), steps, _owned: None }
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        match self {
+            Subject::Memory(_) => unreachable!("only a store on disk has a directory"),
+            Subject::Durable { dir, .. } => dir,
+        }
+    }
+
+    pub(super) fn open(&self) -> Result<Box<dyn Store>, StoreError> {
+        match self {
+            Subject::Memory(memory) => Ok(Box::new(memory.clone())),
+            Subject::Durable { dir, steps, .. } => {
+                static FILTER: Once = Once::new();
+                FILTER.call_once(|| os::refuse_sync_file_range().unwrap());
+                let options = DurableOptions {
+                    log_segment_bytes: SEGMENT_BYTES,
+                    log_budget_bytes: Some(BUDGET_BYTES),
+                    ballast_bytes: 0,
+                    refuse_enqueues_below_bytes: Some(0),
+                    steps: steps.clone(),
+                    ..DurableOptions::default()
+                };
+                Ok(Box::new(Durable::open(dir, options)?))
+            }
+        }
+    }
+
+    /// An engine on what the store holds, at `now`.
+    pub(super) fn start(&self, now: Now) -> Result<Rig, StoreError> {
+        let mut store = self.open()?;
+        let mut loader = Loader::new(EngineConfig::default());
+        let last = store.load(&mut loader)?;
+        assert!(last.is_none_or(|last| last.engine <= now.engine), "time goes on");
+        let engine = loader.finish(now).map_err(|error| StoreError::Damaged(error.0))?;
+        Ok(Rig { engine, store, now, next_ticket: 1 })
+    }
+}
+
+impl Rig {
+    /// Midday of some day, engine time one hour.
+    pub(super) fn dawn() -> Now {
+        Now { engine: Timestamp(3_600_000_000_000), wall: WallTime(1_700_000_000_000_000_000) }
+    }
+
+    pub(super) fn pass(&mut self, span: Span) {
+        self.now = Now { engine: self.now.engine + span, wall: self.now.wall + span };
+    }
+
+    /// Does a command and all that is due, durably.
+    pub(super) fn apply(&mut self, command: Command) -> Answer {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        let mut effects = Effects::default();
+        self.engine.apply(ticket, command, self.now, &mut effects);
+        self.engine.wake(self.now, &mut effects);
+        self.commit(&effects).unwrap();
+        let answer = effects.answers.into_iter().find(|(of, _)| *of == ticket);
+        answer.map(|(_, answer)| answer).expect("nothing waits here")
+    }
+
+    /// Does all that is due, durably.
+    pub(super) fn wake(&mut self) {
+        let mut effects = Effects::default();
+        self.engine.wake(self.now, &mut effects);
+        self.commit(&effects).unwrap();
+    }
+
+    /// One round of upkeep, as the writer does it. Says whether there was anything to do.
+    pub(super) fn keep_up(&mut self) -> bool {
+        let upkeep = self.store.upkeep(self.engine.ledger(), self.now).unwrap();
+        self.engine.release_details(&upkeep.at_rest);
+        if !upkeep.mutations.is_empty() {
+            self.store.commit(self.now, &upkeep.mutations).unwrap();
+        }
+        let idle = upkeep.mutations.is_empty() && upkeep.at_rest.is_empty() && !upkeep.more;
+        !idle || upkeep.again_in.is_some()
+    }
+
+    /// Some rounds of upkeep: something is left half way.
+    pub(super) fn settle_quickly(&mut self) {
+        for _ in 0..20 {
+            self.keep_up();
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Upkeep until nothing moves any more.
+    pub(super) fn settle(&mut self) {
+        let mut quiet = 0;
+        while quiet < QUIET_ROUNDS {
+            if self.keep_up() {
+                quiet = 0;
+            } else {
+                quiet += 1;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The bodies of jobs that exist.
+    pub(super) fn bodies(&self, ids: &[JobId]) -> Vec<Body> {
+        let places: Vec<_> = self.store.locate(ids).into_iter().map(Option::unwrap).collect();
+        self.store.reader().read(&places).unwrap()
+    }
+
+    /// Stops in good order, or as a process that is killed: nothing more is written on purpose.
+    pub(super) fn stop(mut self, is_clean: bool) -> Now {
+        if is_clean {
+            self.store.close(self.now).unwrap();
+        }
+        self.now
+    }
+
+    fn commit(&mut self, effects: &Effects) -> Result<(), StoreError> {
+        if effects.mutations.is_empty() { Ok(()) } else { self.store.commit(self.now, &effects.mutations) }
+    }
+}

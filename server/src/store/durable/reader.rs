@@ -1,0 +1,64 @@
+//! Reads bodies from the log and from sled, on any thread, beside the writer.
+
+use std::sync::Arc;
+
+use sluice_engine::JobId;
+
+use crate::store::home::Home;
+use crate::store::log::{self, LogPlace};
+use crate::store::{Body, BodyReader, Place, PlaceKind, StoreError};
+
+/// Held by those who are to read from home: what is there stays until they have.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Pin(Arc<()>);
+
+impl Pin {
+    /// Whether nobody but the caller holds it.
+    pub(super) fn is_free(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+}
+
+/// Reads bodies.
+pub(super) struct HomeReader {
+    home: Home,
+}
+
+impl HomeReader {
+    pub(super) fn new(home: Home) -> HomeReader {
+        HomeReader { home }
+    }
+
+    fn read_home(&self, id: JobId) -> Result<Body, StoreError> {
+        let mut body = self.home.body(id)?;
+        body.detail = self.home.detail(id)?;
+        Ok(body)
+    }
+}
+
+impl BodyReader for HomeReader {
+    fn read(&self, places: &[Place]) -> Result<Vec<Body>, StoreError> {
+        let mut bodies = vec![Body::default(); places.len()];
+        let mut from_log: Vec<(JobId, LogPlace)> = Vec::new();
+        let mut indexes: Vec<usize> = Vec::new();
+        for (index, place) in places.iter().enumerate() {
+            match &place.0 {
+                PlaceKind::Memory(body) => bodies[index] = body.clone(),
+                PlaceKind::Home { id, .. } => bodies[index] = self.read_home(*id)?,
+                PlaceKind::Log { id, place, .. } => {
+                    from_log.push((*id, place.clone()));
+                    indexes.push(index);
+                }
+            }
+        }
+        let found = log::read_bodies(&from_log)?;
+        for ((index, body), (id, _)) in indexes.into_iter().zip(found).zip(&from_log) {
+            bodies[index] =
+                body.ok_or_else(|| StoreError::Damaged(format!("job {id} is not where it was born")))?;
+            if let PlaceKind::Log { detail_at_home: true, .. } = &places[index].0 {
+                bodies[index].detail = self.home.detail(*id)?;
+            }
+        }
+        Ok(bodies)
+    }
+}

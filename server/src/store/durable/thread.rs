@@ -1,0 +1,94 @@
+//! The thread that moves jobs home. It steps back for the writer: half of the time it sleeps, unless the
+//! log is far over its budget.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use sluice_engine::Timestamp;
+
+use super::housekeeper::{Housekeeper, Order, Report};
+use crate::os;
+use crate::store::StoreError;
+use crate::store::home::Home;
+
+/// Jobs that move early wait so long for others: a sync costs as much as a thousand of them.
+const GATHER: Duration = Duration::from_millis(250);
+/// So many of them wait no longer.
+const MAX_GATHERED: usize = 4_096;
+/// The longest sleep after a piece of work.
+const MAX_SLEEP: Duration = Duration::from_millis(20);
+/// By how much others come first for the scheduler.
+const NICENESS: i32 = 5;
+
+/// What the writer says besides its orders.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Signals {
+    /// The log is far over its budget: do not sleep.
+    pub(super) is_urgent: Arc<AtomicBool>,
+    /// Leave everything as it is: what is half done is done again after the next start.
+    pub(super) is_stopping: Arc<AtomicBool>,
+}
+
+/// Does orders until it is to stop, nobody can give one any more, or one fails.
+pub(super) fn run(
+    mut keeper: Housekeeper,
+    home: &Home,
+    orders: &Receiver<Order>,
+    reports: &Sender<Report>,
+    signals: &Signals,
+) {
+    os::lower_priority(NICENESS);
+    if let Err(error) = home.guarded(|| work(&mut keeper, orders, reports, signals)) {
+        // Nobody listens only when the store is gone.
+        let _ = reports.send(Report::Failed(error));
+    }
+}
+
+fn work(
+    keeper: &mut Housekeeper,
+    orders: &Receiver<Order>,
+    reports: &Sender<Report>,
+    signals: &Signals,
+) -> Result<(), StoreError> {
+    let mut gather_until: Option<Instant> = None;
+    loop {
+        let order = match gather_until {
+            None => orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(until) => orders.recv_timeout(until.saturating_duration_since(now())),
+        };
+        if signals.is_stopping.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let began = now();
+        let mut done = match order {
+            Ok(order) => keeper.take(order)?,
+            Err(RecvTimeoutError::Timeout) => Vec::new(),
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        };
+        let is_time = gather_until.is_some_and(|until| until <= began);
+        if keeper.unsettled() >= MAX_GATHERED || keeper.unsettled() > 0 && is_time {
+            // Windows pass when segments move; here nothing is said of the time.
+            done.extend(keeper.settle(Timestamp::default())?);
+        }
+        gather_until = match keeper.unsettled() {
+            0 => None,
+            _ => gather_until.or(Some(began + GATHER)),
+        };
+        for report in done {
+            if reports.send(report).is_err() {
+                return Ok(());
+            }
+        }
+        if !signals.is_urgent.load(Ordering::Relaxed) {
+            thread::sleep(now().duration_since(began).min(MAX_SLEEP));
+        }
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "only how long to sleep follows from it")]
+fn now() -> Instant {
+    Instant::now()
+}
