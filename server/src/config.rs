@@ -157,6 +157,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_setting_is_in_the_documentation() {
+        let page = include_str!("../../docs/CONFIGURATION.md");
+        let settings = serde_json::to_value(Config::default()).unwrap();
+        let settings = settings.as_object().unwrap();
+        for (name, default) in settings {
+            let row = page.lines().find(|line| line.starts_with(&format!("| `{name}` |")));
+            let row = row.unwrap_or_else(|| panic!("{name} is missing"));
+            let default = default.as_str().map_or_else(|| default.to_string(), str::to_owned);
+            assert!(row.replace('`', "").contains(&format!("| {default} |")), "{name}: {default} in {row}");
+        }
+        let rows = page.split("## ").next().unwrap().lines().filter(|line| line.starts_with("| `")).count();
+        assert_eq!(rows, settings.len(), "a row for what is no setting");
+    }
+
+    #[test]
     fn defaults_are_within_their_bounds() {
         assert_eq!(Config::default().problems(), Vec::<String>::new());
     }

@@ -9,6 +9,7 @@
 //! knows gRPC, and of the store only its trait.
 
 mod delivery;
+mod event;
 mod handle;
 mod mailbox;
 mod message;

@@ -70,13 +70,27 @@ impl Handle {
     /// # Errors
     /// When the writer did not take it.
     pub async fn call(&self, command: Command, bytes: usize) -> Result<Answer, CallError> {
+        self.begin(command, bytes).await?.await
+    }
+
+    /// As [`Handle::call`], but returns as soon as the writer has the call: what is begun first is done
+    /// first. The answer is waited for with what it returns.
+    ///
+    /// # Errors
+    /// When the writer did not take it.
+    pub async fn begin(
+        &self,
+        command: Command,
+        bytes: usize,
+    ) -> Result<impl Future<Output = Result<Answer, CallError>> + Send + use<>, CallError> {
         if matches!(command, Command::Enqueue(_)) {
             self.room_for_enqueue().await?;
         }
         let ticket = self.shared.ticket();
         let (reply, answer) = oneshot::channel();
         self.post(Message::Call { ticket, command, reply }, bytes)?;
-        self.shared.answer(answer).await
+        let shared = Arc::clone(&self.shared);
+        Ok(async move { shared.answer(answer).await })
     }
 
     /// Takes jobs, waiting as `lease` says. When the caller drops this future the wait is abandoned,

@@ -1,0 +1,32 @@
+//! `sluice stats`.
+
+use clap::Args;
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::{Session, error::CliError, queue, view::StatusView};
+
+/// Queues asked for at a time.
+const AT_A_TIME: usize = 16;
+
+/// Show how queues stand: jobs per state, rates over the last 10 seconds, totals.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  sluice stats --queue mail -o json")]
+pub(super) struct Stats {
+    /// Only this queue. Default: every queue, by name.
+    #[arg(short, long)]
+    queue: Option<String>,
+}
+
+impl Stats {
+    pub(super) async fn run(self, session: &Session) -> Result<(), CliError> {
+        if let Some(queue) = self.queue {
+            let status = session.client.queue_status(queue).await?;
+            return Ok(session.output.one(&StatusView::from(status))?);
+        }
+        let queues = queue::all(session).await?;
+        let status = |queue: crate::proto::Queue| session.client.queue_status(queue.name);
+        let statuses: Vec<_> = stream::iter(queues).map(status).buffered(AT_A_TIME).try_collect().await?;
+        let views: Vec<_> = statuses.into_iter().map(StatusView::from).collect();
+        Ok(session.output.many(&views)?)
+    }
+}

@@ -1,0 +1,180 @@
+//! Jobs as they are printed.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::{bytes, queue::PolicyView, span, state, time};
+use crate::{
+    cli::output::Show,
+    proto::{Job, LeasedJob},
+};
+
+#[derive(Debug, Serialize)]
+pub(in crate::cli) struct JobView {
+    job_id: String,
+    queue: String,
+    state: String,
+    key: String,
+    priority: u32,
+    attempts: u32,
+    max_attempts: u32,
+    deliveries: u32,
+    requeues: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    create_time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run_time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start_time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end_time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lease_expire_time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue_position: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_error: Option<JobErrorView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result_base64: Option<String>,
+    worker_id: String,
+    labels: BTreeMap<String, String>,
+    content_type: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_policy: Option<PolicyView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload_base64: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct JobErrorView {
+    code: String,
+    message: String,
+}
+
+impl From<Job> for JobView {
+    fn from(job: Job) -> JobView {
+        let (payload, payload_base64) = job.payload.as_deref().map_or((None, None), bytes);
+        let (result, result_base64) = job.result.as_deref().map_or((None, None), bytes);
+        JobView {
+            job_id: job.job_id,
+            queue: job.queue,
+            state: state(job.state),
+            key: job.key,
+            priority: job.priority,
+            attempts: job.attempts,
+            max_attempts: job.max_attempts,
+            deliveries: job.deliveries,
+            requeues: job.requeues,
+            create_time: job.create_time.as_ref().map(time),
+            run_time: job.run_time.as_ref().map(time),
+            start_time: job.start_time.as_ref().map(time),
+            end_time: job.end_time.as_ref().map(time),
+            lease_expire_time: job.lease_expire_time.as_ref().map(time),
+            queue_position: job.queue_position,
+            last_error: job.last_error.map(|error| JobErrorView { code: error.code, message: error.message }),
+            result,
+            result_base64,
+            worker_id: job.worker_id,
+            labels: job.labels.into_iter().collect(),
+            content_type: job.content_type,
+            retry_policy: job.retry_policy.as_ref().map(PolicyView::from),
+            payload,
+            payload_base64,
+        }
+    }
+}
+
+impl Show for JobView {
+    const HEADER: &'static [&'static str] = &[
+        "JOB", "QUEUE", "STATE", "PRIORITY", "KEY", "ATTEMPTS", "POSITION", "CREATED", "RUNS", "ENDED",
+        "LABELS", "ERROR", "RESULT", "PAYLOAD",
+    ];
+
+    fn row(&self) -> Vec<String> {
+        let labels: Vec<_> = self.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let error = self.last_error.as_ref().map(|error| format!("{} {}", error.code, error.message));
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        vec![
+            self.job_id.clone(),
+            self.queue.clone(),
+            self.state.clone(),
+            self.priority.to_string(),
+            self.key.clone(),
+            format!("{}/{}", self.attempts, self.max_attempts),
+            self.queue_position.map(|position| position.to_string()).unwrap_or_default(),
+            text(&self.create_time),
+            text(&self.run_time),
+            text(&self.end_time),
+            labels.join(" "),
+            error.unwrap_or_default().trim().to_owned(),
+            self.result.clone().or_else(|| self.result_base64.clone()).unwrap_or_default(),
+            self.payload.clone().or_else(|| self.payload_base64.clone()).unwrap_or_default(),
+        ]
+    }
+}
+
+/// A job that was put in.
+#[derive(Debug, Serialize)]
+pub(in crate::cli) struct EnqueuedView {
+    pub(in crate::cli) job_id: String,
+}
+
+/// A job and the right to settle it.
+#[derive(Debug, Serialize)]
+pub(in crate::cli) struct LeasedView {
+    job: JobView,
+    lease_token: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lease_expire_time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lease_duration: Option<String>,
+}
+
+impl From<LeasedJob> for LeasedView {
+    fn from(leased: LeasedJob) -> LeasedView {
+        LeasedView {
+            job: leased.job.unwrap_or_default().into(),
+            lease_token: leased.lease_token,
+            lease_expire_time: leased.lease_expire_time.as_ref().map(time),
+            lease_duration: leased.lease_duration.as_ref().map(span),
+        }
+    }
+}
+
+impl Show for LeasedView {
+    const HEADER: &'static [&'static str] = &["LEASE", "PRIORITY", "KEY", "ATTEMPTS", "UNTIL", "PAYLOAD"];
+
+    fn row(&self) -> Vec<String> {
+        let payload = self.job.payload.clone().or_else(|| self.job.payload_base64.clone());
+        vec![
+            format!("{}:{}", self.job.job_id, self.lease_token),
+            self.job.priority.to_string(),
+            self.job.key.clone(),
+            format!("{}/{}", self.job.attempts, self.job.max_attempts),
+            self.lease_expire_time.clone().unwrap_or_default(),
+            payload.unwrap_or_default(),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payload_is_text_when_it_is_text_and_base64_otherwise() {
+        let view = |payload: &'static [u8]| {
+            let job = Job { payload: Some(payload.into()), state: 3, ..Job::default() };
+            serde_json::to_value(JobView::from(job)).unwrap()
+        };
+        assert_eq!(view(b"h\xc3\xa9")["payload"], "hé");
+        assert_eq!(view(b"\xff\x00")["payload_base64"], "/wA=");
+        assert_eq!(view(b"\xff\x00").get("payload"), None);
+        assert_eq!(view(b"")["state"], "LEASED");
+    }
+}

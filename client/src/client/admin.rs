@@ -1,0 +1,82 @@
+//! The calls of `AdminService`, each with the repetition the contract allows.
+
+use std::time::Duration;
+
+use super::{Client, queue::missing};
+use crate::{
+    Error, Repeat,
+    proto::{
+        GetQueueRequest, GetServerInfoRequest, GetServerInfoResponse, ListJobsRequest, ListJobsResponse,
+        ListQueuesRequest, ListQueuesResponse, PurgeJobsRequest, PutQueueRequest, Queue, RequeueJobsRequest,
+    },
+};
+
+impl Client {
+    /// Brings a queue into being or changes its settings.
+    ///
+    /// # Errors
+    /// `Aborted` when the etag given is not the present one.
+    pub async fn put_queue(&self, request: PutQueueRequest) -> Result<Queue, Error> {
+        let send = |channel, request| async move { self.admin_service(channel).put_queue(request).await };
+        // Under an etag the second of two would be told that it is stale.
+        let answer = self.call(Repeat::IfNotApplied, Duration::ZERO, request, send).await?;
+        answer.queue.ok_or_else(|| missing("queue"))
+    }
+
+    /// Reads a queue's settings.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none of this name.
+    pub async fn get_queue(&self, name: impl Into<String>) -> Result<Queue, Error> {
+        let request = GetQueueRequest { name: name.into() };
+        let send = |channel, request| async move { self.admin_service(channel).get_queue(request).await };
+        let answer = self.call(Repeat::Always, Duration::ZERO, request, send).await?;
+        answer.queue.ok_or_else(|| missing("queue"))
+    }
+
+    /// A page of queues, by name.
+    ///
+    /// # Errors
+    /// What the server refuses, and a connection that stays broken.
+    pub async fn list_queues(&self, request: ListQueuesRequest) -> Result<ListQueuesResponse, Error> {
+        let send = |channel, request| async move { self.admin_service(channel).list_queues(request).await };
+        self.call(Repeat::Always, Duration::ZERO, request, send).await
+    }
+
+    /// A page of jobs, oldest first.
+    ///
+    /// # Errors
+    /// What the server refuses, and a connection that stays broken.
+    pub async fn list_jobs(&self, request: ListJobsRequest) -> Result<ListJobsResponse, Error> {
+        let send = |channel, request| async move { self.admin_service(channel).list_jobs(request).await };
+        self.call(Repeat::Always, Duration::ZERO, request, send).await
+    }
+
+    /// Gives dead and drained jobs a new life; answers how many.
+    ///
+    /// # Errors
+    /// What the server refuses, and a broken connection: a second call could take more than `max_jobs`.
+    pub async fn requeue_jobs(&self, request: RequeueJobsRequest) -> Result<u64, Error> {
+        let send = |channel, request| async move { self.admin_service(channel).requeue_jobs(request).await };
+        Ok(self.call(Repeat::IfNotApplied, Duration::ZERO, request, send).await?.requeued_jobs)
+    }
+
+    /// Removes jobs for good; answers how many.
+    ///
+    /// # Errors
+    /// What the server refuses, and a broken connection: a second call could take more than `max_jobs`.
+    pub async fn purge_jobs(&self, request: PurgeJobsRequest) -> Result<u64, Error> {
+        let send = |channel, request| async move { self.admin_service(channel).purge_jobs(request).await };
+        Ok(self.call(Repeat::IfNotApplied, Duration::ZERO, request, send).await?.purged_jobs)
+    }
+
+    /// The server's version, and every bound in force.
+    ///
+    /// # Errors
+    /// A connection that stays broken.
+    pub async fn server_info(&self) -> Result<GetServerInfoResponse, Error> {
+        let send =
+            |channel, request| async move { self.admin_service(channel).get_server_info(request).await };
+        self.call(Repeat::Always, Duration::ZERO, GetServerInfoRequest {}, send).await
+    }
+}

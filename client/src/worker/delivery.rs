@@ -1,0 +1,79 @@
+//! What a handler is given, and what it says.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+
+use crate::proto::Job;
+
+/// A job under a lease, to work on.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The job, with its payload.
+    pub job: Job,
+    /// The number of this delivery: grows with each of a job, so it can fence writes downstream.
+    pub lease_token: u64,
+    /// Cancelled when the lease is lost: another worker may have the job by now, and what this one says
+    /// may not count any more.
+    pub lost: CancellationToken,
+}
+
+/// What came of a delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done, with a result for whoever reads the job (at most 64 KiB) or without.
+    Done(Option<Bytes>),
+    /// Failed: spends an attempt; again after a back-off, or dead when no attempt is left.
+    Failed(Failure),
+    /// The downstream said slow down: spends no attempt.
+    Throttled {
+        /// When the downstream wants to be asked again. Default: the server's 1 s.
+        retry_after: Option<Duration>,
+        /// What it said.
+        failure: Failure,
+    },
+    /// Will never succeed: dead now.
+    Rejected(Failure),
+}
+
+/// What went wrong.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Failure {
+    /// For people. Cut to 4 KiB.
+    pub error: String,
+    /// The worker's word for this kind of error, such as `http_500`. At most 128 bytes.
+    pub code: String,
+    /// With [`Outcome::Failed`]: not before this much from now, in place of the back-off.
+    pub retry_after: Option<Duration>,
+}
+
+impl Delivery {
+    /// The job's bytes.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        self.job.payload.as_deref().unwrap_or_default()
+    }
+}
+
+impl Failure {
+    /// A failure, in words.
+    #[must_use]
+    pub fn new(error: impl Into<String>) -> Failure {
+        Failure { error: error.into(), ..Failure::default() }
+    }
+
+    /// With a word for programs.
+    #[must_use]
+    pub fn code(mut self, code: impl Into<String>) -> Failure {
+        self.code = code.into();
+        self
+    }
+
+    /// With a wait in place of the back-off; only [`Outcome::Failed`] takes it.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Duration) -> Failure {
+        self.retry_after = Some(wait);
+        self
+    }
+}

@@ -1,0 +1,69 @@
+//! Reads the bodies of many jobs, a bounded part of them at a time.
+
+use std::ops::ControlFlow;
+
+use sluice_engine::JobView;
+use sluice_engine::bound::MAX_RESPONSE_BYTES;
+
+use super::Rpc;
+use super::status::Failure;
+use crate::store::{Body, Place};
+
+impl Rpc {
+    /// Shows `take` each job with its body until it has enough; says whether it had. No more than an
+    /// answer's worth of bodies is in memory at a time.
+    pub(super) async fn with_bodies<T: HasView>(
+        &self,
+        jobs: Vec<T>,
+        places: Vec<Option<Place>>,
+        mut take: impl FnMut(T, Option<Body>) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, Failure> {
+        let mut jobs = jobs.into_iter().zip(places).peekable();
+        while jobs.peek().is_some() {
+            let mut part = Vec::new();
+            let mut bytes = 0;
+            while let Some(next) =
+                jobs.next_if(|(job, _)| bytes == 0 || bytes + cost(job) <= MAX_RESPONSE_BYTES)
+            {
+                bytes += cost(&next.0);
+                part.push(next);
+            }
+            let wanted: Vec<Place> = part.iter().filter_map(|(_, place)| place.clone()).collect();
+            let mut bodies = match wanted.is_empty() {
+                true => Vec::new(),
+                false => self.handle.bodies(wanted).await?,
+            }
+            .into_iter();
+            for (job, place) in part {
+                let body = place.and_then(|_| bodies.next());
+                if take(job, body).is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+/// A job, or something around one.
+pub(super) trait HasView {
+    /// The job.
+    fn view(&self) -> &JobView;
+}
+
+impl HasView for JobView {
+    fn view(&self) -> &JobView {
+        self
+    }
+}
+
+impl HasView for sluice_engine::LeasedJob {
+    fn view(&self) -> &JobView {
+        &self.job
+    }
+}
+
+/// Never 0, so that a job without a payload counts too.
+fn cost<T: HasView>(job: &T) -> usize {
+    job.view().bytes as usize + 1
+}

@@ -1,0 +1,110 @@
+//! The contract's services, each rpc handed to the file that does it.
+
+use futures::stream::BoxStream;
+use sluice_proto::v1;
+use sluice_proto::v1::admin_service_server::AdminService;
+use sluice_proto::v1::queue_service_server::QueueService;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::Rpc;
+use super::convert;
+
+type Answer<T> = Result<Response<T>, Status>;
+/// Messages of a streaming rpc.
+pub(super) type Messages<T> = BoxStream<'static, Result<T, Status>>;
+
+#[tonic::async_trait]
+impl QueueService for Rpc {
+    async fn enqueue(&self, request: Request<v1::EnqueueRequest>) -> Answer<v1::EnqueueResponse> {
+        Ok(Response::new(self.do_enqueue(request).await?))
+    }
+
+    type EnqueueStreamStream = Messages<v1::EnqueueStreamResponse>;
+
+    async fn enqueue_stream(
+        &self,
+        request: Request<Streaming<v1::EnqueueStreamRequest>>,
+    ) -> Answer<Self::EnqueueStreamStream> {
+        Ok(Response::new(self.do_enqueue_stream(request)))
+    }
+
+    async fn get_job(&self, request: Request<v1::GetJobRequest>) -> Answer<v1::GetJobResponse> {
+        Ok(Response::new(self.do_get_job(request.into_inner()).await?))
+    }
+
+    async fn lease(&self, request: Request<v1::LeaseRequest>) -> Answer<v1::LeaseResponse> {
+        Ok(self.do_lease(request).await?)
+    }
+
+    async fn ack(&self, request: Request<v1::AckRequest>) -> Answer<v1::AckResponse> {
+        Ok(Response::new(self.do_ack(request.into_inner()).await?))
+    }
+
+    async fn nack(&self, request: Request<v1::NackRequest>) -> Answer<v1::NackResponse> {
+        Ok(Response::new(self.do_nack(request.into_inner()).await?))
+    }
+
+    async fn extend_lease(
+        &self,
+        request: Request<v1::ExtendLeaseRequest>,
+    ) -> Answer<v1::ExtendLeaseResponse> {
+        Ok(Response::new(self.do_extend_lease(request.into_inner()).await?))
+    }
+
+    async fn get_queue_status(
+        &self,
+        request: Request<v1::GetQueueStatusRequest>,
+    ) -> Answer<v1::GetQueueStatusResponse> {
+        Ok(Response::new(self.do_get_queue_status(request.into_inner()).await?))
+    }
+
+    type WatchQueueStream = Messages<v1::WatchQueueResponse>;
+
+    async fn watch_queue(&self, request: Request<v1::WatchQueueRequest>) -> Answer<Self::WatchQueueStream> {
+        Ok(Response::new(self.do_watch_queue(request.into_inner()).await?))
+    }
+
+    type DrainStream = Messages<v1::DrainResponse>;
+
+    async fn drain(&self, request: Request<v1::DrainRequest>) -> Answer<Self::DrainStream> {
+        Ok(Response::new(self.do_drain(request.into_inner()).await?))
+    }
+}
+
+#[tonic::async_trait]
+impl AdminService for Rpc {
+    async fn put_queue(&self, request: Request<v1::PutQueueRequest>) -> Answer<v1::PutQueueResponse> {
+        Ok(Response::new(self.do_put_queue(request.into_inner()).await?))
+    }
+
+    async fn get_queue(&self, request: Request<v1::GetQueueRequest>) -> Answer<v1::GetQueueResponse> {
+        Ok(Response::new(self.do_get_queue(request.into_inner()).await?))
+    }
+
+    async fn list_queues(&self, request: Request<v1::ListQueuesRequest>) -> Answer<v1::ListQueuesResponse> {
+        Ok(Response::new(self.do_list_queues(request.into_inner()).await?))
+    }
+
+    async fn list_jobs(&self, request: Request<v1::ListJobsRequest>) -> Answer<v1::ListJobsResponse> {
+        Ok(Response::new(self.do_list_jobs(request.into_inner()).await?))
+    }
+
+    async fn requeue_jobs(
+        &self,
+        request: Request<v1::RequeueJobsRequest>,
+    ) -> Answer<v1::RequeueJobsResponse> {
+        Ok(Response::new(self.do_requeue_jobs(request.into_inner()).await?))
+    }
+
+    async fn purge_jobs(&self, request: Request<v1::PurgeJobsRequest>) -> Answer<v1::PurgeJobsResponse> {
+        Ok(Response::new(self.do_purge_jobs(request.into_inner()).await?))
+    }
+
+    async fn get_server_info(
+        &self,
+        _request: Request<v1::GetServerInfoRequest>,
+    ) -> Answer<v1::GetServerInfoResponse> {
+        let settings = &self.settings;
+        Ok(Response::new(convert::server_info(settings.start_time, settings.max_payload_bytes())))
+    }
+}

@@ -1,0 +1,30 @@
+//! Turns what clients send into what the engine takes, or says everything that is wrong with it at once.
+//!
+//! Nothing that gets past this room needs to be checked again. It knows the contract's requests and the
+//! engine's commands and bounds; it knows no queue, job or caller.
+
+mod drain;
+mod enqueue;
+mod field;
+mod filter;
+mod job;
+mod page;
+mod path;
+mod queue;
+mod settle;
+mod span;
+mod watch;
+mod work;
+
+pub(super) use drain::{DrainCall, drain};
+pub(super) use enqueue::enqueue;
+#[cfg(test)]
+pub(super) use field::Fields;
+pub(crate) use field::WrongField;
+pub(super) use field::{JobRef, job_ref, queue_name};
+pub(super) use filter::{SweepCall, purge, requeue};
+pub(super) use page::{JobsCall, jobs_page, queues_page};
+pub(super) use queue::put_queue;
+pub(super) use settle::{acks, extensions, nacks};
+pub(super) use watch::{WatchCall, watch};
+pub(super) use work::lease;

@@ -1,0 +1,61 @@
+//! Tells the log what happened to queues, once it is durable. What happens to every job, such as being
+//! leased, is not told: statistics count it.
+
+use sluice_engine::{Engine, JobId, Mutation, Next, Now, QueueId};
+use tracing::info;
+
+/// Dead jobs that one group tells of, each by itself: a log on a slow terminal must not hold the
+/// writer up. The rest are counted.
+const MAX_DEAD_TOLD: usize = 16;
+
+/// Tells of what is worth it among `mutations`.
+pub(super) fn tell(mutations: &[Mutation], engine: &Engine, now: Now) {
+    let mut dead = 0;
+    let mut requeued = Vec::new();
+    for mutation in mutations {
+        match mutation {
+            Mutation::QueuePut { name, version, .. } => info!(queue = %name, version, "queue put"),
+            Mutation::Returned { id, next: Next::Dead, .. } => {
+                dead += 1;
+                if dead <= MAX_DEAD_TOLD {
+                    tell_dead(*id, engine, now);
+                }
+            }
+            Mutation::Drained { queue, jobs, .. } => {
+                info!(queue = name(*queue, engine), jobs = jobs.len(), "queue drained");
+            }
+            Mutation::Requeued { id, .. } => requeued.push(*id),
+            Mutation::Purged { jobs } => info!(jobs = jobs.len(), "jobs purged"),
+            _ => {}
+        }
+    }
+    if dead > MAX_DEAD_TOLD {
+        info!(jobs = dead - MAX_DEAD_TOLD, "more jobs dead");
+    }
+    tell_requeued(&requeued, engine, now);
+}
+
+fn tell_dead(id: JobId, engine: &Engine, now: Now) {
+    let Some(job) = engine.job(id, now) else { return };
+    let error = job.detail.as_ref().and_then(|detail| detail.error.as_ref());
+    info!(
+        job = %id,
+        queue = %job.queue,
+        key = %&*job.key,
+        attempts = job.attempts,
+        code = error.map(|error| &*error.code),
+        error = error.map(|error| &*error.message),
+        "job dead"
+    );
+}
+
+/// A requeue's jobs are all of one queue, and of one group unless there were many.
+fn tell_requeued(jobs: &[JobId], engine: &Engine, now: Now) {
+    let Some(first) = jobs.first() else { return };
+    let queue = engine.job(*first, now).map(|job| job.queue);
+    info!(queue = queue.as_deref(), jobs = jobs.len(), "jobs requeued");
+}
+
+fn name(queue: QueueId, engine: &Engine) -> Option<&str> {
+    engine.queue_name(queue).map(|name| &**name)
+}

@@ -1,0 +1,244 @@
+//! One queue as its producers, workers and operators see it: the generated clients, with what every
+//! test would otherwise repeat.
+
+use std::time::Duration;
+
+use sluice_proto::v1::admin_service_client::AdminServiceClient;
+use sluice_proto::v1::queue_service_client::QueueServiceClient;
+use sluice_proto::v1::{
+    Ack, AckRequest, AckResult, DrainRequest, DrainResponse, EnqueueRequest, ExtendLeaseRequest,
+    ExtendLeaseResult, GetJobRequest, GetQueueStatusRequest, Job, JobFilter, JobSpec, JobState,
+    LeaseExtension, LeaseRequest, LeasedJob, ListJobsRequest, Nack, NackReason, NackRequest, NackResult,
+    PurgeJobsRequest, PutQueueRequest, QueueStatus, RequeueJobsRequest, WatchQueueRequest,
+};
+use tonic::transport::Channel;
+use tonic::{Status, Streaming};
+
+use crate::spec;
+
+/// How long something may take that has to come: far more than it ever needs.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A queue of a running server.
+#[derive(Clone)]
+pub struct Queue {
+    name: String,
+    /// For producers, workers and watchers.
+    pub rpc: QueueServiceClient<Channel>,
+    /// For operators.
+    pub admin: AdminServiceClient<Channel>,
+}
+
+impl Queue {
+    /// The queue `name` at the other end of `channel`.
+    #[must_use]
+    pub fn new(name: &str, channel: Channel) -> Queue {
+        Queue {
+            name: name.to_owned(),
+            rpc: QueueServiceClient::new(channel.clone()),
+            admin: AdminServiceClient::new(channel),
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Puts it, with `settings` as they stand but for the name.
+    pub async fn put(&self, settings: sluice_proto::v1::Queue) -> sluice_proto::v1::Queue {
+        let queue = sluice_proto::v1::Queue { name: self.name.clone(), ..settings };
+        let request = PutQueueRequest { queue: Some(queue), update_mask: None };
+        self.admin.clone().put_queue(request).await.unwrap().into_inner().queue.unwrap()
+    }
+
+    /// Enqueues; gives the ids in the order of `jobs`.
+    pub async fn enqueue(&self, jobs: Vec<JobSpec>) -> Vec<String> {
+        self.try_enqueue(jobs, "").await.unwrap()
+    }
+
+    /// Enqueues one job.
+    pub async fn enqueue_one(&self, job: JobSpec) -> String {
+        self.enqueue(vec![job]).await.remove(0)
+    }
+
+    /// Enqueues under a request id, or without one when it is empty.
+    ///
+    /// # Errors
+    /// What the server answered.
+    pub async fn try_enqueue(&self, jobs: Vec<JobSpec>, request_id: &str) -> Result<Vec<String>, Status> {
+        let request = EnqueueRequest { queue: self.name.clone(), jobs, request_id: request_id.to_owned() };
+        let answer = self.rpc.clone().enqueue(request).await?.into_inner();
+        Ok(answer.jobs.into_iter().map(|job| job.job_id).collect())
+    }
+
+    /// What it would be to lease `max_jobs` without waiting.
+    #[must_use]
+    pub fn lease_request(&self, max_jobs: u32) -> LeaseRequest {
+        LeaseRequest {
+            queue: self.name.clone(),
+            max_jobs: Some(max_jobs),
+            worker_id: "tester".to_owned(),
+            ..LeaseRequest::default()
+        }
+    }
+
+    /// Leases what is there now.
+    pub async fn lease(&self, max_jobs: u32) -> Vec<LeasedJob> {
+        self.lease_by(self.lease_request(max_jobs)).await
+    }
+
+    /// Leases one job, waiting until there is one.
+    pub async fn lease_next(&self) -> LeasedJob {
+        let request = LeaseRequest { wait_timeout: Some(spec::millis(30_000)), ..self.lease_request(1) };
+        self.lease_by(request).await.pop().expect("a job comes within 30 s")
+    }
+
+    /// Leases as `request` says.
+    pub async fn lease_by(&self, request: LeaseRequest) -> Vec<LeasedJob> {
+        self.rpc.clone().lease(request).await.unwrap().into_inner().jobs
+    }
+
+    /// Acks; every one must be accepted.
+    pub async fn ack(&self, jobs: &[LeasedJob]) {
+        for result in self.try_ack(jobs.iter().map(spec::ack).collect()).await {
+            assert_eq!(result.error, None, "ack of {}", result.job_id);
+        }
+    }
+
+    /// Acks; what came of each.
+    pub async fn try_ack(&self, acks: Vec<Ack>) -> Vec<AckResult> {
+        self.rpc.clone().ack(AckRequest { acks }).await.unwrap().into_inner().results
+    }
+
+    /// Nacks one job; must be accepted.
+    pub async fn nack(&self, job: &LeasedJob, reason: NackReason) -> NackResult {
+        let result = self.try_nack(spec::nack(job, reason)).await;
+        assert_eq!(result.error, None, "nack of {}", result.job_id);
+        result
+    }
+
+    /// Nacks one job; what came of it.
+    pub async fn try_nack(&self, nack: Nack) -> NackResult {
+        let request = NackRequest { nacks: vec![nack] };
+        self.rpc.clone().nack(request).await.unwrap().into_inner().results.remove(0)
+    }
+
+    /// Extends one lease; what came of it.
+    pub async fn extend(&self, job: &LeasedJob, lease_duration: Duration) -> ExtendLeaseResult {
+        let lease = LeaseExtension {
+            job_id: spec::id(job),
+            lease_token: job.lease_token,
+            lease_duration: Some(spec::span(lease_duration)),
+        };
+        let request = ExtendLeaseRequest { leases: vec![lease] };
+        self.rpc.clone().extend_lease(request).await.unwrap().into_inner().results.remove(0)
+    }
+
+    /// Reads a job, with its payload.
+    pub async fn job(&self, job_id: &str) -> Job {
+        self.try_job(job_id).await.unwrap()
+    }
+
+    /// Reads a job, with its payload.
+    ///
+    /// # Errors
+    /// What the server answered.
+    pub async fn try_job(&self, job_id: &str) -> Result<Job, Status> {
+        let request = GetJobRequest { job_id: job_id.to_owned(), include_payload: true };
+        Ok(self.rpc.clone().get_job(request).await?.into_inner().job.unwrap())
+    }
+
+    /// Where a job stands.
+    pub async fn state(&self, job_id: &str) -> JobState {
+        self.job(job_id).await.state()
+    }
+
+    /// How it stands.
+    pub async fn status(&self) -> QueueStatus {
+        let request = GetQueueStatusRequest { queue: self.name.clone() };
+        self.rpc.clone().get_queue_status(request).await.unwrap().into_inner().status.unwrap()
+    }
+
+    /// Watches it, as often as is allowed.
+    pub async fn watch(&self) -> Streaming<sluice_proto::v1::WatchQueueResponse> {
+        let request = WatchQueueRequest { queue: self.name.clone(), min_interval: Some(spec::millis(50)) };
+        self.rpc.clone().watch_queue(request).await.unwrap().into_inner()
+    }
+
+    /// Watches it until `reached`; gives the status that did.
+    pub async fn until(&self, reached: impl Fn(&QueueStatus) -> bool) -> QueueStatus {
+        let mut last = None;
+        let wait = async {
+            let mut stream = self.watch().await;
+            loop {
+                let status = stream.message().await.unwrap().expect("a watch goes on").status.unwrap();
+                if reached(&status) {
+                    return status;
+                }
+                last = Some(status);
+            }
+        };
+        let done = tokio::time::timeout(PATIENCE, wait).await;
+        done.unwrap_or_else(|_| panic!("{} never came there: {last:#?}", self.name))
+    }
+
+    /// Drains it, or reads a drained set again.
+    pub async fn drain(&self, request: DrainRequest) -> Streaming<DrainResponse> {
+        self.rpc.clone().drain(request).await.unwrap().into_inner()
+    }
+
+    /// Drains it whole under `request_id`.
+    pub async fn drain_all(&self, request_id: &str) -> Vec<Job> {
+        let request = DrainRequest {
+            queue: self.name.clone(),
+            request_id: request_id.to_owned(),
+            ..DrainRequest::default()
+        };
+        let mut stream = self.drain(request).await;
+        let mut jobs = Vec::new();
+        while let Some(page) = stream.message().await.unwrap() {
+            jobs.extend(page.jobs);
+        }
+        jobs
+    }
+
+    /// Every job of it in one of `states` (all when there are none), page by page.
+    pub async fn list(&self, states: &[JobState], page_size: i32) -> Vec<Job> {
+        let mut jobs = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let request = ListJobsRequest {
+                filter: Some(self.filter(states)),
+                page_size,
+                page_token,
+                include_payload: true,
+            };
+            let page = self.admin.clone().list_jobs(request).await.unwrap().into_inner();
+            jobs.extend(page.jobs);
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                return jobs;
+            }
+        }
+    }
+
+    /// Requeues; how many it were.
+    pub async fn requeue(&self, states: &[JobState]) -> u64 {
+        let request = RequeueJobsRequest { filter: Some(self.filter(states)), max_jobs: None };
+        self.admin.clone().requeue_jobs(request).await.unwrap().into_inner().requeued_jobs
+    }
+
+    /// Purges; how many it were.
+    pub async fn purge(&self, states: &[JobState]) -> u64 {
+        let request = PurgeJobsRequest { filter: Some(self.filter(states)), max_jobs: None };
+        self.admin.clone().purge_jobs(request).await.unwrap().into_inner().purged_jobs
+    }
+
+    /// Its jobs in one of `states`.
+    #[must_use]
+    pub fn filter(&self, states: &[JobState]) -> JobFilter {
+        JobFilter { queue: self.name.clone(), states: states.iter().map(|s| *s as i32).collect() }
+    }
+}

@@ -1,0 +1,510 @@
+//! The table: one row for each field of each request, with the values it refuses.
+
+use prost::Message;
+use prost_reflect::{DynamicMessage, MapKey, MethodDescriptor, Value};
+use sluice_proto::v1::{
+    Ack, AckRequest, DrainRequest, EnqueueRequest, EnqueueStreamRequest, ExtendLeaseRequest, GetJobRequest,
+    GetQueueRequest, GetQueueStatusRequest, GetServerInfoRequest, JobFilter, JobState, LeaseExtension,
+    LeaseRequest, ListJobsRequest, ListQueuesRequest, Nack, NackReason, NackRequest, PurgeJobsRequest,
+    PutQueueRequest, Queue, RequeueJobsRequest, RetryPolicy, WatchQueueRequest,
+};
+use sluice_tests::{spec, wire};
+use tonic::Code;
+
+use super::{World, field};
+
+/// A field of a request, and what it refuses.
+pub(crate) struct Row {
+    /// The rpc.
+    pub(crate) rpc: &'static str,
+    /// The field, as an error names it.
+    pub(crate) field: String,
+    /// What it refuses. Empty where every value is good.
+    pub(crate) cases: Vec<Case>,
+}
+
+/// One bad value.
+pub(crate) struct Case {
+    /// What is bad about it.
+    pub(crate) name: &'static str,
+    /// How it is refused.
+    pub(crate) expect: Expect,
+    change: Change,
+    also: Vec<(String, Value)>,
+}
+
+/// How a bad value is refused.
+pub(crate) enum Expect {
+    /// INVALID_ARGUMENT, naming the field.
+    Named,
+    /// With this code and reason.
+    Refused(Code, &'static str),
+}
+
+enum Change {
+    Clear,
+    Set(Value),
+    Repeat(usize),
+}
+
+impl Case {
+    /// Makes the field `path` of a good request bad.
+    pub(crate) fn apply(&self, request: &mut DynamicMessage, path: &str) {
+        for (other, value) in &self.also {
+            field::set(request, other, value.clone());
+        }
+        match &self.change {
+            Change::Clear => request.clear_field_by_name(path),
+            Change::Set(value) => field::set(request, path, value.clone()),
+            Change::Repeat(times) => {
+                let items = field::get(request, path);
+                let first = items.as_list().and_then(|items| items.first()).expect("a good request has one");
+                field::set(request, path, Value::List(vec![first.clone(); *times]));
+            }
+        }
+    }
+
+    /// Only bad together with another field.
+    fn with(mut self, other: &str, value: Value) -> Case {
+        self.also.push((other.to_owned(), value));
+        self
+    }
+
+    /// Refused in another way.
+    fn refused(mut self, code: Code, reason: &'static str) -> Case {
+        self.expect = Expect::Refused(code, reason);
+        self
+    }
+}
+
+/// A request of this rpc that is accepted.
+pub(crate) fn good(method: &MethodDescriptor, world: &World) -> DynamicMessage {
+    let queue = || world.queue.clone();
+    let (job_id, lease_token) = world.leased.clone();
+    let enqueue = || EnqueueRequest {
+        queue: queue(),
+        jobs: vec![sluice_proto::v1::JobSpec {
+            retry_policy: Some(RetryPolicy::default()),
+            ..spec::job("good")
+        }],
+        request_id: String::new(),
+    };
+    let filter = |states: &[JobState]| {
+        Some(JobFilter { queue: queue(), states: states.iter().map(|state| *state as i32).collect() })
+    };
+    let bytes = match method.name() {
+        "Enqueue" => enqueue().encode_to_vec(),
+        "EnqueueStream" => EnqueueStreamRequest { sequence: 1, request: Some(enqueue()) }.encode_to_vec(),
+        "GetJob" => GetJobRequest { job_id: world.ready.clone(), include_payload: true }.encode_to_vec(),
+        "Lease" => LeaseRequest { queue: queue(), ..LeaseRequest::default() }.encode_to_vec(),
+        "Ack" => AckRequest { acks: vec![Ack { job_id, lease_token, result: None }] }.encode_to_vec(),
+        "Nack" => {
+            let reason = NackReason::Failed.into();
+            NackRequest { nacks: vec![Nack { job_id, lease_token, reason, ..Nack::default() }] }
+                .encode_to_vec()
+        }
+        "ExtendLease" => {
+            let leases = vec![LeaseExtension { job_id, lease_token, lease_duration: None }];
+            ExtendLeaseRequest { leases }.encode_to_vec()
+        }
+        "GetQueueStatus" => GetQueueStatusRequest { queue: queue() }.encode_to_vec(),
+        "WatchQueue" => WatchQueueRequest { queue: queue(), min_interval: None }.encode_to_vec(),
+        "Drain" => {
+            let request_id = "good".to_owned();
+            DrainRequest { queue: queue(), request_id, ..DrainRequest::default() }.encode_to_vec()
+        }
+        "PutQueue" => {
+            let queue =
+                Queue { name: queue(), retry_policy: Some(RetryPolicy::default()), ..Queue::default() };
+            PutQueueRequest { queue: Some(queue), update_mask: None }.encode_to_vec()
+        }
+        "GetQueue" => GetQueueRequest { name: queue() }.encode_to_vec(),
+        "ListQueues" => ListQueuesRequest::default().encode_to_vec(),
+        "ListJobs" => ListJobsRequest { filter: filter(&[JobState::Ready]), ..ListJobsRequest::default() }
+            .encode_to_vec(),
+        "RequeueJobs" => {
+            RequeueJobsRequest { filter: filter(&[JobState::Dead]), max_jobs: None }.encode_to_vec()
+        }
+        "PurgeJobs" => PurgeJobsRequest { filter: filter(&[JobState::Dead]), max_jobs: None }.encode_to_vec(),
+        "GetServerInfo" => GetServerInfoRequest {}.encode_to_vec(),
+        other => panic!("{other} has no good request yet: add one, and a row for each of its fields"),
+    };
+    DynamicMessage::decode(method.input(), &*bytes).expect("the generated code and the descriptor agree")
+}
+
+/// The table.
+pub(crate) fn rows() -> Vec<Row> {
+    let mut rows = Vec::new();
+    rows.extend(enqueue("Enqueue", ""));
+    rows.extend(enqueue("EnqueueStream", "request."));
+    rows.push(free("EnqueueStream", "sequence", "any number is the client's own"));
+    rows.push(row("EnqueueStream", "request", vec![missing()]));
+    rows.extend(work());
+    rows.extend(watch());
+    rows.extend(settings());
+    rows.extend(sweeps());
+    rows
+}
+
+fn enqueue(rpc: &'static str, prefix: &str) -> Vec<Row> {
+    let row = |field: &str, cases: Vec<Case>| row(rpc, &format!("{prefix}{field}"), cases);
+    let mut run_times = times();
+    let delay = format!("{prefix}jobs[0].delay");
+    run_times.push(set("together with a delay", time(4_000_000_000, 0)).with(&delay, span(1, 0)));
+    let over_the_wire =
+        set("too large for a request", bytes(5 << 20)).refused(Code::InvalidArgument, "REQUEST_TOO_LARGE");
+    let mut rows = vec![
+        row("queue", queue_names()),
+        row("jobs", vec![set("none", Value::List(vec![])), repeat("too many", 10_001)]),
+        row("request_id", request_ids()),
+        row("jobs[0].payload", vec![set("a byte too long", bytes((1 << 20) + 1)), over_the_wire]),
+        row("jobs[0].key", keys()),
+        row("jobs[0].priority", vec![set("too high", Value::U32(10)), set("huge", Value::U32(u32::MAX))]),
+        row("jobs[0].delay", spans()),
+        row("jobs[0].run_time", run_times),
+        row("jobs[0].labels", labels()),
+        row("jobs[0].content_type", vec![set("too long", text(129))]),
+        free(rpc, &format!("{prefix}jobs[0].retry_policy"), "not said is the queue's policy"),
+    ];
+    rows.extend(retry_policy(rpc, &format!("{prefix}jobs[0].retry_policy")));
+    rows
+}
+
+fn work() -> Vec<Row> {
+    let mut rows = vec![
+        row(
+            "GetJob",
+            "job_id",
+            vec![
+                set("empty", text(0)),
+                set("too long", text(129)),
+                set("unknown", string("18446744073709551615")).refused(Code::NotFound, "JOB_NOT_FOUND"),
+                set("no id at all", string("../../etc")).refused(Code::NotFound, "JOB_NOT_FOUND"),
+            ],
+        ),
+        free("GetJob", "include_payload", "yes and no are both good"),
+        row("Lease", "queue", queue_names()),
+        row("Lease", "max_jobs", numbers(1_000)),
+        row("Lease", "lease_duration", lease_durations()),
+        row("Lease", "wait_timeout", {
+            let mut cases = spans();
+            cases.push(set("too long", span(60, 1_000_000)));
+            cases
+        }),
+        row("Lease", "worker_id", vec![set("too long", text(129))]),
+        row("ExtendLease", "leases[0].lease_duration", lease_durations()),
+        row("Ack", "acks[0].result", vec![set("too long", bytes((64 << 10) + 1))]),
+        row(
+            "Nack",
+            "nacks[0].reason",
+            vec![
+                set("not said", Value::EnumNumber(0)),
+                set("unknown", Value::EnumNumber(99)),
+                set("negative", Value::EnumNumber(-1)),
+            ],
+        ),
+        free("Nack", "nacks[0].error", "what is too long is cut"),
+        row("Nack", "nacks[0].error_code", vec![set("too long", text(129))]),
+        row("Nack", "nacks[0].retry_after", {
+            let mut cases = spans();
+            for (name, reason) in [("REJECTED", NackReason::Rejected), ("RELEASED", NackReason::Released)] {
+                let reason = Value::EnumNumber(reason.into());
+                cases.push(set(name, span(1, 0)).with("nacks[0].reason", reason));
+            }
+            cases
+        }),
+    ];
+    for (rpc, items) in [("Ack", "acks"), ("Nack", "nacks"), ("ExtendLease", "leases")] {
+        rows.push(row(rpc, items, vec![set("none", Value::List(vec![])), repeat("too many", 10_001)]));
+        rows.push(row(
+            rpc,
+            &format!("{items}[0].job_id"),
+            vec![
+                set("empty", text(0)),
+                set("too long", text(129)),
+                set("unknown", string("18446744073709551615")).refused(Code::NotFound, "JOB_NOT_FOUND"),
+                set("no id at all", string("\u{1}")).refused(Code::NotFound, "JOB_NOT_FOUND"),
+            ],
+        ));
+        let lost = |case: Case| case.refused(Code::FailedPrecondition, "LEASE_LOST");
+        rows.push(row(
+            rpc,
+            &format!("{items}[0].lease_token"),
+            vec![
+                lost(set("zero", Value::U64(0))),
+                lost(set("another's", Value::U64(u64::MAX / 2))),
+                lost(set("huge", Value::U64(u64::MAX))),
+            ],
+        ));
+    }
+    rows
+}
+
+fn watch() -> Vec<Row> {
+    vec![
+        row("GetQueueStatus", "queue", queue_names()),
+        row("WatchQueue", "queue", queue_names()),
+        row("WatchQueue", "min_interval", {
+            let mut cases = spans();
+            cases.push(set("zero", span(0, 0)));
+            cases.push(set("too short", span(0, 49_000_000)));
+            cases.push(set("too long", span(60, 1_000_000)));
+            cases
+        }),
+        row("Drain", "queue", queue_names()),
+        row("Drain", "request_id", {
+            let mut cases = request_ids();
+            cases.push(set("empty", text(0)));
+            cases
+        }),
+        row("Drain", "max_jobs", numbers(1_000_000)),
+        row("Drain", "page_token", page_tokens()),
+    ]
+}
+
+fn settings() -> Vec<Row> {
+    let mut rows = vec![
+        row("PutQueue", "queue", vec![missing()]),
+        row("PutQueue", "queue.name", queue_names()),
+        free("PutQueue", "queue.retry_policy", "not said is the default"),
+        row("PutQueue", "queue.lease_duration", lease_durations()),
+        row("PutQueue", "queue.retention", spans()),
+        row(
+            "PutQueue",
+            "queue.retention_bytes",
+            vec![set("too much", Value::U64((1 << 40) + 1)), set("huge", Value::U64(u64::MAX))],
+        ),
+        row("PutQueue", "queue.dead_retention", spans()),
+        row("PutQueue", "queue.priority_ageing", spans()),
+        row(
+            "PutQueue",
+            "queue.etag",
+            vec![
+                set("stale", string("1000000")).refused(Code::Aborted, "ETAG_MISMATCH"),
+                set("no etag at all", string("é")).refused(Code::Aborted, "ETAG_MISMATCH"),
+            ],
+        ),
+        free("PutQueue", "queue.create_time", "output only: what is read may be sent back"),
+        row(
+            "PutQueue",
+            "update_mask",
+            vec![
+                set("an unknown field", mask("nope")),
+                set("an unknown field of a field", mask("retry_policy.nope")),
+                set("a field of a span", mask("lease_duration.seconds")),
+                set("an empty path", mask("")),
+            ],
+        ),
+        row("GetQueue", "name", {
+            let mut cases = queue_names();
+            cases.push(set("unknown", string("nobody")).refused(Code::NotFound, "QUEUE_NOT_FOUND"));
+            cases
+        }),
+        row("ListQueues", "page_size", page_sizes()),
+        row("ListQueues", "page_token", page_tokens()),
+    ];
+    rows.extend(retry_policy("PutQueue", "queue.retry_policy"));
+    rows
+}
+
+fn sweeps() -> Vec<Row> {
+    let states = |states: &[i32]| Value::List(states.iter().map(|state| Value::EnumNumber(*state)).collect());
+    let unknown_states = || {
+        vec![
+            set("not said", states(&[0])),
+            set("unknown", states(&[99])),
+            set("negative", states(&[-1])),
+            set("too many", states(&[6; 17])),
+        ]
+    };
+    let state = |state: JobState| states(&[state.into()]);
+    let mut requeue = unknown_states();
+    requeue.push(set("READY", state(JobState::Ready)));
+    requeue.push(set("LEASED", state(JobState::Leased)));
+    requeue.push(set("COMPLETED", state(JobState::Completed)));
+    let mut purge = unknown_states();
+    purge.push(set("LEASED", state(JobState::Leased)));
+    purge.push(set("none", states(&[])));
+    // An empty name means every queue, where that is allowed.
+    let listed = queue_names().into_iter().filter(|case| case.name != "empty").collect();
+    vec![
+        free("ListJobs", "filter", "none is every job"),
+        row("ListJobs", "filter.queue", listed),
+        row("ListJobs", "filter.states", unknown_states()),
+        row("ListJobs", "page_size", page_sizes()),
+        row("ListJobs", "page_token", page_tokens()),
+        free("ListJobs", "include_payload", "yes and no are both good"),
+        row("RequeueJobs", "filter", vec![missing()]),
+        row("RequeueJobs", "filter.queue", queue_names()),
+        row("RequeueJobs", "filter.states", requeue),
+        row("RequeueJobs", "max_jobs", numbers(1_000_000)),
+        row("PurgeJobs", "filter", vec![missing()]),
+        row("PurgeJobs", "filter.queue", queue_names()),
+        row("PurgeJobs", "filter.states", purge),
+        row("PurgeJobs", "max_jobs", numbers(1_000_000)),
+    ]
+}
+
+fn retry_policy(rpc: &'static str, field: &str) -> Vec<Row> {
+    let row = |name: &str, cases: Vec<Case>| row(rpc, &format!("{field}.{name}"), cases);
+    let double = |name, number| set(name, Value::F64(number));
+    let odd = || vec![double("not a number", f64::NAN), double("infinite", f64::INFINITY)];
+    let mut multipliers = odd();
+    multipliers.extend([double("too small", 0.99), double("too large", 100.1), double("negative", -2.0)]);
+    let mut jitters = odd();
+    jitters.extend([double("negative", -0.1), double("too large", 1.1)]);
+    vec![
+        row("max_attempts", numbers(1_000)),
+        row("initial_backoff", spans()),
+        row("multiplier", multipliers),
+        row("max_backoff", spans()),
+        row("jitter", jitters),
+    ]
+}
+
+fn queue_names() -> Vec<Case> {
+    vec![
+        set("empty", text(0)),
+        set("too long", text(129)),
+        set("with a space", string("a b")),
+        set("with a slash", string("a/b")),
+        set("with a letter of another alphabet", string("é")),
+        set("with a zero byte", string("a\0")),
+    ]
+}
+
+fn keys() -> Vec<Case> {
+    vec![
+        set("too long", text(257)),
+        set("with an empty segment", string("a//b")),
+        set("with an empty first segment", string("/a")),
+        set("with an empty last segment", string("a/")),
+        set("with too many segments", string("a/b/c/d")),
+        set("with a control character", string("a\nb")),
+    ]
+}
+
+fn labels() -> Vec<Case> {
+    let map = |labels: Vec<(String, String)>| {
+        let entries = labels.into_iter().map(|(name, value)| (MapKey::String(name), Value::String(value)));
+        Value::Map(entries.collect())
+    };
+    let one = |name: usize, value: usize| map(vec![("n".repeat(name), "v".repeat(value))]);
+    vec![
+        set("too many", map((0..17).map(|n| (n.to_string(), String::new())).collect())),
+        set("a name too long", one(129, 1)),
+        set("a value too long", one(1, 129)),
+        set("an empty name", one(0, 1)),
+    ]
+}
+
+fn request_ids() -> Vec<Case> {
+    vec![
+        set("too long", text(37)),
+        set("with a letter of another alphabet", string("é")),
+        set("with a control character", string("a\tb")),
+    ]
+}
+
+fn page_tokens() -> Vec<Case> {
+    vec![set("no token at all", string("!")), set("another's", string("AAAA")), set("huge", text(10_000))]
+}
+
+fn page_sizes() -> Vec<Case> {
+    vec![
+        set("negative", Value::I32(-1)),
+        set("too large", Value::I32(1_001)),
+        set("huge", Value::I32(i32::MAX)),
+    ]
+}
+
+/// For what is 1 to `most`.
+fn numbers(most: u32) -> Vec<Case> {
+    vec![set("zero", Value::U32(0)), set("too many", Value::U32(most + 1)), set("huge", Value::U32(u32::MAX))]
+}
+
+/// For what is 0 to ten years.
+fn spans() -> Vec<Case> {
+    vec![
+        set("negative", span(-1, 0)),
+        set("negative by its nanoseconds", span(0, -1)),
+        set("over ten years", span(3_700 * 86_400, 0)),
+        set("huge", span(i64::MAX, 999_999_999)),
+        set("as negative as can be", span(i64::MIN, i32::MIN)),
+        set("with too many nanoseconds", span(1, 1_000_000_000)),
+        set("of two signs", span(1, -1)),
+    ]
+}
+
+/// For what is 1 s to 12 h.
+fn lease_durations() -> Vec<Case> {
+    let mut cases = spans();
+    cases.push(set("zero", span(0, 0)));
+    cases.push(set("too short", span(0, 999_999_999)));
+    cases.push(set("too long", span(12 * 3_600, 1_000_000)));
+    cases
+}
+
+fn times() -> Vec<Case> {
+    vec![
+        set("over ten years ahead", time(250_000_000_000, 0)),
+        set("huge", time(i64::MAX, 999_999_999)),
+        set("as negative as can be", time(i64::MIN, i32::MIN)),
+        set("with too many nanoseconds", time(1, 1_000_000_000)),
+        set("with negative nanoseconds", time(1, -1)),
+    ]
+}
+
+fn row(rpc: &'static str, field: &str, cases: Vec<Case>) -> Row {
+    Row { rpc, field: field.to_owned(), cases }
+}
+
+/// A field that refuses nothing, and why.
+fn free(rpc: &'static str, field: &str, _reason: &str) -> Row {
+    row(rpc, field, Vec::new())
+}
+
+fn set(name: &'static str, value: Value) -> Case {
+    Case { name, expect: Expect::Named, change: Change::Set(value), also: Vec::new() }
+}
+
+fn missing() -> Case {
+    Case { name: "missing", expect: Expect::Named, change: Change::Clear, also: Vec::new() }
+}
+
+fn repeat(name: &'static str, times: usize) -> Case {
+    Case { name, expect: Expect::Named, change: Change::Repeat(times), also: Vec::new() }
+}
+
+fn string(text: &str) -> Value {
+    Value::String(text.to_owned())
+}
+
+fn text(bytes: usize) -> Value {
+    Value::String("a".repeat(bytes))
+}
+
+fn bytes(count: usize) -> Value {
+    Value::Bytes(vec![7; count].into())
+}
+
+fn span(seconds: i64, nanos: i32) -> Value {
+    imported("Duration", &[("seconds", Value::I64(seconds)), ("nanos", Value::I32(nanos))])
+}
+
+fn time(seconds: i64, nanos: i32) -> Value {
+    imported("Timestamp", &[("seconds", Value::I64(seconds)), ("nanos", Value::I32(nanos))])
+}
+
+fn mask(path: &str) -> Value {
+    imported("FieldMask", &[("paths", Value::List(vec![string(path)]))])
+}
+
+fn imported(name: &str, fields: &[(&str, Value)]) -> Value {
+    let descriptor = wire::contract().get_message_by_name(&format!("google.protobuf.{name}"));
+    let mut message = DynamicMessage::new(descriptor.expect("the contract imports it"));
+    for (field, value) in fields {
+        message.set_field_by_name(field, value.clone());
+    }
+    Value::Message(message)
+}

@@ -1,0 +1,27 @@
+//! Black-box tests: everything here goes over the network or the command line to a real `sluiced`,
+//! as its users do. One file a theme; a test that shows a row of the mission bears its id.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed, and says where")]
+#![allow(clippy::disallowed_methods, reason = "tests stand outside: their clock is the client's own")]
+#![allow(clippy::print_stderr, reason = "what a failed test has to say")]
+
+mod card;
+mod chaos;
+mod drain;
+mod input;
+mod job;
+mod lease;
+mod order;
+mod page;
+mod payload;
+mod python;
+mod readme;
+mod repeat;
+mod restart;
+mod retry;
+mod service;
+mod setting;
+mod statistic;
+mod stream;
+mod watch;
+mod webhook;
