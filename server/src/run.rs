@@ -85,7 +85,10 @@ impl RunError {
 ///
 /// # Errors
 /// When it could not start.
-pub fn run(arguments: impl IntoIterator<Item = OsString>, ready: impl FnOnce(SocketAddr)) -> Result<(), RunError> {
+pub fn run(
+    arguments: impl IntoIterator<Item = OsString>,
+    ready: impl FnOnce(SocketAddr),
+) -> Result<(), RunError> {
     // First of all: threads that run already would go without it.
     let filter = os::refuse_sync_file_range();
     let loaded = Config::load(&Flags::parse_from(arguments))?;
@@ -190,7 +193,8 @@ fn rpc_settings(config: &Config) -> RpcSettings {
         max_payload_bytes: config.max_payload_bytes,
         strict_queues: config.strict_queues,
         max_in_flight: config.max_in_flight,
-        request_rate: request_rate.and_then(|(rate, burst)| RequestRate::new(rate, Duration::from_secs(1), burst)),
+        request_rate: request_rate
+            .and_then(|(rate, burst)| RequestRate::new(rate, Duration::from_secs(1), burst)),
         max_call_time: MAX_CALL_TIME,
         start_time: wall_time(),
     }
@@ -218,7 +222,10 @@ struct Signals {
 impl Signals {
     fn new() -> Result<Signals, RunError> {
         let listen = |kind| signal(kind).map_err(io_error("listen for signals"));
-        Ok(Signals { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+        Ok(Signals {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
     }
 
     async fn next(&mut self) {
