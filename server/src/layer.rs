@@ -6,16 +6,19 @@
 
 mod caller;
 mod deadline;
+mod ending;
 mod handover;
 mod in_flight;
 mod notice;
 mod rate;
+mod stop;
 mod trace;
 
 use std::convert::Infallible;
 use std::time::Duration;
 
 use http::{Request, Response};
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
 use tower::util::BoxCloneSyncService;
@@ -45,13 +48,16 @@ pub(crate) struct LayerSettings {
 }
 
 /// Puts the layers around `handlers`, the innermost first: read from the bottom up to follow a call in.
-pub(crate) fn stack<S>(handlers: S, settings: &LayerSettings) -> GrpcService
+pub(crate) fn stack<S>(handlers: S, settings: &LayerSettings, shutdown: CancellationToken) -> GrpcService
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
 {
     // Next to the handlers, so that no other layer can drop an answer between the lease and its guard.
     let service = handover::HandoverService::new(handlers);
+
+    // Where no other layer's body lies between: it ends streams that would hold up a stop.
+    let service = stop::StopService::new(service, shutdown);
 
     // Within the shedding: a call that is shed costs its caller nothing. The charge goes on to the
     // handlers, who know how many jobs a call brings.

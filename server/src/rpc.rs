@@ -56,7 +56,7 @@ pub async fn service(
         max_call_time: settings.max_call_time,
     };
     let (health, health_server) = Health::new().await;
-    let rpc = Rpc { handle, settings: Arc::new(settings), shutdown };
+    let rpc = Rpc { handle, settings: Arc::new(settings), shutdown: shutdown.clone() };
     let queue = QueueServiceServer::new(rpc.clone())
         .max_decoding_message_size(MAX_REQUEST_BYTES)
         .max_encoding_message_size(MAX_RESPONSE_BYTES);
@@ -69,7 +69,7 @@ pub async fn service(
         .add_service(reflection().build_v1().expect("the descriptors were made with this program"))
         .add_service(reflection().build_v1alpha().expect("the descriptors were made with this program"))
         .prepare();
-    (layer::stack(routes, &layers), health)
+    (layer::stack(routes, &layers, shutdown), health)
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {

@@ -7,15 +7,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use futures::FutureExt;
 use http::{HeaderMap, Request, Response};
-use http_body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
-use tonic::Status;
 use tonic::body::Body;
 use tower::Service;
 
+use super::ending::Ending;
 use super::refuse;
 use crate::rpc::status::Failure;
 
@@ -115,7 +114,8 @@ where
             return Poll::Ready(Ok(match (this.sleep.take(), *this.stream_end) {
                 (Some(mut sleep), Some(end)) => {
                     sleep.as_mut().reset(end);
-                    response.map(|inner| Body::new(TimedBody { inner, sleep, ended: false }))
+                    let end = sleep.map(|()| Failure::DeadlineExceeded);
+                    response.map(|body| Ending::body(body, end))
                 }
                 _ => response,
             }));
@@ -125,44 +125,6 @@ where
             None => return Poll::Pending,
         }
         Poll::Ready(Ok(refuse(Failure::DeadlineExceeded)))
-    }
-}
-
-/// An answer that ends in time.
-struct TimedBody {
-    inner: Body,
-    sleep: Pin<Box<Sleep>>,
-    ended: bool,
-}
-
-impl http_body::Body for TimedBody {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        if self.ended {
-            return Poll::Ready(None);
-        }
-        if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) {
-            return Poll::Ready(frame);
-        }
-        ready!(self.sleep.as_mut().poll(cx));
-        self.ended = true;
-        self.inner = Body::empty();
-        let mut trailers = HeaderMap::new();
-        Status::from(Failure::DeadlineExceeded).add_header(&mut trailers)?;
-        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.ended || self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
     }
 }
 

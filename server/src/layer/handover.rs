@@ -17,7 +17,9 @@ use tower::Service;
 
 /// What to do when the answer has been handed over. Dropped undone when it was not.
 #[derive(Clone)]
-pub(crate) struct Handover(Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>);
+pub(crate) struct Handover(Arc<Mutex<Option<Done>>>);
+
+type Done = Box<dyn FnOnce() + Send>;
 
 impl Handover {
     pub(crate) fn new(done: impl FnOnce() + Send + 'static) -> Handover {

@@ -20,6 +20,15 @@ fn settings() -> LayerSettings {
     LayerSettings { max_in_flight: 100, request_rate: None, max_call_time: Duration::from_secs(120) }
 }
 
+/// The stack of a server that does not stop.
+fn stacked<S>(handlers: S, settings: &LayerSettings) -> GrpcService
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
+{
+    stack(handlers, settings, CancellationToken::new())
+}
+
 fn rate(burst: u32) -> Option<RequestRate> {
     let burst = NonZeroU32::new(burst).unwrap();
     RequestRate::new(burst, DAY, burst)
@@ -76,7 +85,7 @@ impl Gate {
                 Ok(Response::new(Body::empty()))
             }
         };
-        stack(service_fn(handler), settings)
+        stacked(service_fn(handler), settings)
     }
 }
 
@@ -128,7 +137,7 @@ async fn call_that_waits_hands_its_place_back() {
 #[tokio::test]
 async fn health_is_answered_whatever_the_load() {
     let settings = LayerSettings { max_in_flight: 0, request_rate: rate(1), ..settings() };
-    let service = stack(ready(), &settings);
+    let service = stacked(ready(), &settings);
     for _ in 0..3 {
         let health = service.clone().oneshot(call("/grpc.health.v1.Health/Check")).await.unwrap();
         assert_eq!(status(&health).code(), Code::Ok);
@@ -139,7 +148,7 @@ async fn health_is_answered_whatever_the_load() {
 
 #[tokio::test]
 async fn caller_over_its_rate_is_told_when_to_come_again() {
-    let service = stack(ready(), &LayerSettings { request_rate: rate(2), ..settings() });
+    let service = stacked(ready(), &LayerSettings { request_rate: rate(2), ..settings() });
     let from = |last: u8| {
         let mut request = enqueue();
         request.extensions_mut().insert(Caller::new([10, 0, 0, last].into()));
@@ -164,7 +173,7 @@ async fn handler_charges_the_jobs_that_a_call_brings() {
         let charge = request.extensions().get::<Charge>().expect("there is a rate");
         Ok(charge.jobs_of_call(4).map_or_else(refuse, |()| Response::new(Body::empty())))
     };
-    let service = stack(service_fn(handler), &LayerSettings { request_rate: rate(10), ..settings() });
+    let service = stacked(service_fn(handler), &LayerSettings { request_rate: rate(10), ..settings() });
     let mut codes = Vec::new();
     for _ in 0..3 {
         codes.push(status(&service.clone().oneshot(enqueue()).await.unwrap()).code());
@@ -204,36 +213,55 @@ async fn handler_knows_how_long_it_may_wait() {
         seen.lock().unwrap().push(request.extensions().get::<Deadline>().unwrap().wait());
         async { Ok(Response::new(Body::empty())) }
     };
-    let service = stack(service_fn(handler), &settings());
+    let service = stacked(service_fn(handler), &settings());
     for timeout in ["500m", "10S"] {
         service.clone().oneshot(with("grpc-timeout", timeout)).await.unwrap();
     }
     assert_eq!(*waits.lock().unwrap(), [Duration::from_millis(450), Duration::from_millis(9_900)]);
 }
 
-/// The trailers of a stream that never ends by itself.
-async fn endless(request: Request<Body>) -> Option<HeaderMap> {
-    let handler = |_| async {
+/// A handler whose stream never ends by itself.
+fn endless()
+-> impl Clone + Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> {
+    service_fn(|_| async {
         let pending = futures::stream::pending::<Result<http_body::Frame<bytes::Bytes>, Status>>();
         Ok(Response::new(Body::new(http_body_util::StreamBody::new(pending))))
-    };
-    let response = stack(service_fn(handler), &settings()).oneshot(request).await.unwrap();
-    let frame = tokio::time::timeout(Duration::from_secs(1_000), response.into_body().frame()).await;
-    frame.ok().map(|frame| frame.unwrap().unwrap().into_trailers().unwrap())
+    })
+}
+
+/// How an answer ends within 1,000 seconds.
+async fn end(answer: Response<Body>) -> Option<Status> {
+    let frame = tokio::time::timeout(Duration::from_secs(1_000), answer.into_body().frame()).await;
+    let trailers = frame.ok()?.unwrap().unwrap().into_trailers().unwrap();
+    Status::from_header_map(&trailers)
 }
 
 #[tokio::test(start_paused = true)]
 async fn stream_ends_at_its_callers_deadline_and_not_at_the_servers() {
-    let trailers = endless(with("grpc-timeout", "300S")).await.expect("it ended");
-    let status = Status::from_header_map(&trailers).unwrap();
+    let service = stacked(endless(), &settings());
+    let start = tokio::time::Instant::now();
+    let status = end(service.clone().oneshot(with("grpc-timeout", "300S")).await.unwrap()).await.unwrap();
     assert_eq!((status.code(), &*reason(&status)), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"));
-    assert_eq!(endless(enqueue()).await, None);
+    assert_eq!(start.elapsed().as_secs(), 300);
+    assert!(end(service.oneshot(enqueue()).await.unwrap()).await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn foreign_stream_ends_when_the_server_stops() {
+    let shutdown = CancellationToken::new();
+    let service = stack(endless(), &settings(), shutdown.clone());
+    let health = service.clone().oneshot(call("/grpc.health.v1.Health/Watch")).await.unwrap();
+    let ours = service.oneshot(call("/sluice.v1.QueueService/WatchQueue")).await.unwrap();
+    shutdown.cancel();
+    let status = end(health).await.expect("it ended");
+    assert_eq!((status.code(), &*reason(&status)), (Code::Unavailable, "STOPPING"));
+    assert!(end(ours).await.is_none(), "its handler ends it");
 }
 
 #[tokio::test]
 async fn request_id_is_taken_over_or_made() {
     let id = |request: Request<Body>| async {
-        let response = stack(ready(), &settings()).oneshot(request).await.unwrap();
+        let response = stacked(ready(), &settings()).oneshot(request).await.unwrap();
         response.headers()["x-request-id"].to_str().unwrap().to_owned()
     };
     assert_eq!(id(with("x-request-id", "abc")).await, "abc");
@@ -241,13 +269,13 @@ async fn request_id_is_taken_over_or_made() {
     let long: &'static str = "x".repeat(129).leak();
     assert_eq!(id(with("x-request-id", long)).await.len(), 36);
     let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-    let response = stack(ready(), &settings()).oneshot(with("traceparent", parent)).await.unwrap();
+    let response = stacked(ready(), &settings()).oneshot(with("traceparent", parent)).await.unwrap();
     assert_eq!(response.headers()["traceparent"], parent);
 }
 
 #[tokio::test]
 async fn refusal_has_its_request_id_too() {
-    let service = stack(ready(), &LayerSettings { max_in_flight: 0, ..settings() });
+    let service = stacked(ready(), &LayerSettings { max_in_flight: 0, ..settings() });
     let response = service.oneshot(with("x-request-id", "abc")).await.unwrap();
     assert_eq!(response.headers()["x-request-id"], "abc");
 }
@@ -255,7 +283,7 @@ async fn refusal_has_its_request_id_too() {
 #[tokio::test]
 async fn refusal_that_tonic_made_is_said_in_our_words() {
     let handler = |_| async { Ok(Status::out_of_range("message length too large").into_http()) };
-    let response = stack(service_fn(handler), &settings()).oneshot(enqueue()).await.unwrap();
+    let response = stacked(service_fn(handler), &settings()).oneshot(enqueue()).await.unwrap();
     let status = status(&response);
     assert_eq!((status.code(), &*reason(&status)), (Code::InvalidArgument, "REQUEST_TOO_LARGE"));
 }
@@ -275,7 +303,7 @@ fn counted() -> (GrpcService, Arc<AtomicU32>) {
         response.extensions_mut().insert(handover);
         async { Ok(response) }
     };
-    (stack(service_fn(handler), &settings()), count)
+    (stacked(service_fn(handler), &settings()), count)
 }
 
 #[tokio::test]

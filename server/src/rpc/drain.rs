@@ -138,8 +138,11 @@ mod tests {
     use std::collections::BTreeMap;
 
     use prost::Message;
-    use sluice_engine::bound::{MAX_LABEL_BYTES, MAX_LABELS, MAX_PAYLOAD_BYTES};
-    use sluice_engine::{Attributes, Detail, JobError, JobState, Key, Priority, QueueName, Span, WallTime};
+    use sluice_engine::bound::{MAX_LABEL_BYTES, MAX_LABELS, MAX_LEASE, MAX_PAYLOAD_BYTES};
+    use sluice_engine::{
+        Attributes, Detail, JobError, JobState, Key, LeaseToken, LeasedJob, Priority, QueueName, RetryPolicy,
+        Span, WallTime,
+    };
 
     use super::*;
     use crate::rpc::convert::job::tests::view;
@@ -165,9 +168,12 @@ mod tests {
             error: Some(Box::new(error)),
             result: None,
         };
-        let mut policy = sluice_engine::RetryPolicy::default();
-        policy.max_attempts = u32::MAX;
-        (policy.initial_backoff, policy.max_backoff) = (Span(u64::MAX), Span(u64::MAX));
+        let policy = RetryPolicy {
+            max_attempts: u32::MAX,
+            initial_backoff: Span(u64::MAX),
+            max_backoff: Span(u64::MAX),
+            ..RetryPolicy::default()
+        };
         let view = JobView {
             id: JobId(u64::MAX),
             queue: QueueName::new(&text(128)).unwrap(),
@@ -195,7 +201,12 @@ mod tests {
             let (view, body) = largest(payload);
             let reckoned = most_bytes(&view);
             // In a page, each job has its tag and its length too.
-            let encoded = convert::job(view, Some(body), true).encoded_len() + 5;
+            let encoded = convert::job(view.clone(), Some(body.clone()), true).encoded_len() + 5;
+            assert!(encoded <= reckoned, "{encoded} > {reckoned}");
+            // The engine reckons in the same way when it fills a Lease, where each job has its proof.
+            let job = JobView { state: JobState::Leased, run_time: None, position: None, ..view };
+            let leased = LeasedJob { job, token: LeaseToken(u32::MAX.into()), lease_duration: MAX_LEASE };
+            let encoded = convert::leased_job(leased, Some(body)).encoded_len() + 5;
             assert!(encoded <= reckoned, "{encoded} > {reckoned}");
             assert!(reckoned <= MAX_PAGE_BYTES, "a job must fit a page");
         }
