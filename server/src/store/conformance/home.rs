@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use sluice_engine::{
-    Command, Enqueue, JobId, JobSpec, JobState, PutQueue, QueuePatch, Span, StateSet, Sweep,
+    Command, Enqueue, JobId, JobSpec, JobState, Lease, Nack, NackReason, Outcome, PutQueue, QueuePatch, Span,
+    StateSet, Sweep,
 };
 
 use super::picture::Picture;
@@ -97,4 +98,30 @@ fn log_is_brought_back_under_its_budget() {
     let logs = std::fs::read_dir(subject.dir().join("log")).unwrap().count();
     // Two of 128 KiB hold the budget; one is made ahead, two are kept for a next life.
     assert!(logs <= 6, "{logs} files");
+}
+
+#[test]
+fn dead_job_that_moved_alone_finds_its_queue_again() {
+    let subject = Subject::durable();
+    let mut rig = subject.start(Rig::dawn()).unwrap();
+    let jobs = vec![JobSpec::default(); 2];
+    rig.apply(Command::Enqueue(Enqueue { queue: queue("alpha"), jobs, request: None })).unwrap();
+    let lease = Lease {
+        queue: queue("alpha"),
+        max_jobs: 1,
+        max_bytes: 1_000,
+        lease_duration: None,
+        wait: Span::ZERO,
+        worker: "w".into(),
+    };
+    let Ok(Outcome::Leased(leased)) = rig.apply(Command::Lease(lease)) else { panic!("no job") };
+    let (id, token) = (leased.jobs[0].job.id, leased.jobs[0].token);
+    let nack = Nack { id, token, reason: NackReason::Rejected, error: None, retry_after: None };
+    rig.apply(Command::Nack(vec![nack])).unwrap();
+    let before = Picture::take(&rig, &[]);
+    rig.settle();
+    let now = rig.stop(false);
+    assert_eq!(rows(&subject)["dead"], 1);
+    let rig = subject.start(now).unwrap();
+    Picture::take(&rig, &[]).assert_is(&before, "after a restart");
 }
