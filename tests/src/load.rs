@@ -217,11 +217,15 @@ impl Client {
     }
 
     async fn nack(&mut self, nacks: Vec<Nack>) {
+        let mut is_first = true;
         while !nacks.is_empty() {
             let begin = self.history.now();
             let mut rpc = self.queue.rpc.clone();
             let request = NackRequest { nacks: nacks.clone() };
-            let Some(answer) = answered(async { rpc.nack(request).await }).await else { continue };
+            let Some(answer) = answered(async { rpc.nack(request).await }).await else {
+                is_first = false;
+                continue;
+            };
             for (nack, result) in nacks.into_iter().zip(answer.into_inner().results) {
                 let (job, token) = (nack.job_id.clone(), nack.lease_token);
                 if kept(result.error.as_ref()) {
@@ -229,9 +233,10 @@ impl Client {
                         self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
                     }
                     self.history.note(begin, What::Nacked { job, token });
-                } else {
+                } else if is_first {
                     self.history.note(begin, What::Lost { job, token });
                 }
+                // Else it may have been given back at the first attempt, and leased by another since.
             }
             return;
         }
