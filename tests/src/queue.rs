@@ -167,13 +167,15 @@ impl Queue {
         self.rpc.clone().watch_queue(request).await.unwrap().into_inner()
     }
 
-    /// Watches it until `reached`; gives the status that did.
+    /// Watches it until `reached`; gives the status that did. A watch is only the signal to look: its
+    /// first message may be as old as the least interval.
     pub async fn until(&self, reached: impl Fn(&QueueStatus) -> bool) -> QueueStatus {
         let mut last = None;
         let wait = async {
             let mut stream = self.watch().await;
             loop {
-                let status = stream.message().await.unwrap().expect("a watch goes on").status.unwrap();
+                stream.message().await.unwrap().expect("a watch goes on");
+                let status = self.status().await;
                 if reached(&status) {
                     return status;
                 }

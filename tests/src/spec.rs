@@ -101,3 +101,14 @@ pub fn time(time: SystemTime) -> prost_types::Timestamp {
 pub fn moment(time: Option<prost_types::Timestamp>) -> SystemTime {
     SystemTime::try_from(time.expect("a time is set")).expect("servers send sensible times")
 }
+
+/// Whether two times are the same, but for the moments that pass between readings of two clocks: what
+/// the server keeps by its own clock it shows by the wall's.
+#[must_use]
+pub fn same_moment(one: Option<prost_types::Timestamp>, other: Option<prost_types::Timestamp>) -> bool {
+    let (one, other) = (moment(one), moment(other));
+    one.max(other).duration_since(one.min(other)).is_ok_and(|apart| apart < TICK)
+}
+
+/// More than passes between readings of two clocks.
+pub const TICK: Duration = Duration::from_millis(5);

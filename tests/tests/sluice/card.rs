@@ -78,7 +78,7 @@ async fn c7_command_line_speaks_to_the_server() {
     let server = Sluiced::fresh().await;
     let said = cli::run_with(
         &server,
-        &["-o", "jsonl", "enqueue", "--queue", "q", "-f", "-"],
+        &["-o", "jsonl", "enqueue", "--queue", "q", "--ids", "-f", "-"],
         b"{\"payload\":\"hello\",\"priority\":9}\n{\"payload\":{\"a\": 1}}\n{\"payload_base64\":\"AAH/\"}\n",
     )
     .await;

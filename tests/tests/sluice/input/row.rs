@@ -301,7 +301,8 @@ fn settings() -> Vec<Row> {
             cases
         }),
         row("ListQueues", "page_size", page_sizes()),
-        row("ListQueues", "page_token", page_tokens()),
+        // A token is where to go on: in a list of names, after any name.
+        row("ListQueues", "page_token", vec![set("no token at all", string("!")), set("huge", text(10_000))]),
     ];
     rows.extend(retry_policy("PutQueue", "queue.retry_policy"));
     rows
