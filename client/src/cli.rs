@@ -22,7 +22,13 @@ mod view;
 mod watch;
 mod work;
 
-use std::{fs, io, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    fs,
+    io::{self, IsTerminal},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
@@ -34,6 +40,8 @@ use self::{
 };
 use crate::Client;
 
+/// The heading of the options that every command takes.
+const GLOBAL: &str = "Global options";
 /// Connections of every command but `bench`, which says its own.
 const CONNECTIONS: usize = 4;
 
@@ -60,40 +68,32 @@ struct Global {
         env = "SLUICE_ADDR",
         default_value = "http://127.0.0.1:7070",
         global = true,
+        help_heading = GLOBAL,
         value_name = "URL"
     )]
     addr: String,
     /// A file whose first line is the bearer token to send. The variable SLUICE_TOKEN holds the token
     /// itself and goes before. Default: none.
-    #[arg(long, env = "SLUICE_TOKEN_FILE", global = true, value_name = "FILE")]
+    #[arg(long, env = "SLUICE_TOKEN_FILE", global = true, help_heading = GLOBAL, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// How results are printed: for people, as one JSON value, or as a JSON value a line.
-    #[arg(short, long, value_enum, default_value = "table", global = true)]
+    #[arg(short, long, value_enum, default_value = "table", global = true, help_heading = GLOBAL)]
     output: Format,
     /// How long a call may take with all its repetitions, such as 500ms, 30s or 2m.
-    #[arg(long, default_value = "30s", value_parser = span, global = true, value_name = "SPAN")]
+    #[arg(long, default_value = "30s", value_parser = span, global = true, help_heading = GLOBAL, value_name = "SPAN")]
     timeout: Duration,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Put one job, or a file of jobs, into a queue.
     Enqueue(Box<enqueue::Enqueue>),
-    /// Show a job.
     Get(get::Get),
-    /// Take jobs to work on, by hand.
     Lease(lease::Lease),
-    /// Mark leased jobs as done.
     Ack(ack::Ack),
-    /// Give leased jobs back.
     Nack(nack::Nack),
-    /// Let leases end later, or sooner.
     Extend(extend::Extend),
-    /// Work on a queue with a command.
     Work(work::Work),
-    /// Follow how a queue stands.
     Watch(watch::Watch),
-    /// Take everything that waits out of a queue and print it.
     Drain(drain::Drain),
     /// Settings of queues.
     #[command(subcommand)]
@@ -104,12 +104,10 @@ enum Command {
     /// Jobs in any state.
     #[command(subcommand)]
     Jobs(jobs::Jobs),
-    /// Show how queues stand.
     Stats(stats::Stats),
     /// Measure a server, beside what its machine could do.
     #[command(subcommand)]
     Bench(bench::Bench),
-    /// Print a completion script for a shell.
     Completion(completion::Completion),
 }
 
@@ -125,6 +123,7 @@ pub async fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = EnvFilter::builder().with_default_directive(tracing::Level::WARN.into()).from_env_lossy();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    let log = log.with_ansi(io::stderr().is_terminal());
     log.compact().init();
     match run(cli).await {
         Ok(()) => ExitCode::SUCCESS,

@@ -39,7 +39,7 @@ pub struct RetryPolicy {
     /// The wait after the first failure; doubles with each further one, and chance adds up to as much
     /// again. Default 100 ms.
     pub initial_backoff: Duration,
-    /// The longest wait before chance. A longer one that the server names is kept all the same. Default 5 s.
+    /// The longest wait before chance. A longer one that the server names is kept all the same. Default 2 s.
     pub max_backoff: Duration,
 }
 
@@ -48,7 +48,7 @@ impl Default for RetryPolicy {
         RetryPolicy {
             max_attempts: 6,
             initial_backoff: Duration::from_millis(100),
-            max_backoff: Duration::from_secs(5),
+            max_backoff: Duration::from_secs(2),
         }
     }
 }

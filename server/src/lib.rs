@@ -10,6 +10,7 @@ pub mod layer;
 pub mod listener;
 pub mod os;
 pub mod rpc;
+pub mod run;
 pub mod store;
 pub mod telemetry;
 pub mod transport;

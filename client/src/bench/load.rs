@@ -24,8 +24,9 @@ use super::{
 };
 use crate::{Client, Error, proto::LeaseRequest};
 
-/// Jobs of one call while a queue is filled.
-const FILL_BATCH: u32 = 1_000;
+/// Jobs and bytes of one call while a queue is filled.
+const MAX_FILL_JOBS: usize = 1_000;
+const MAX_FILL_BYTES: usize = 2 << 20;
 /// Calls at a time while a queue is filled.
 const FILL_IN_FLIGHT: usize = 8;
 /// Jobs of one Lease, at most.
@@ -41,6 +42,7 @@ pub(super) struct Load {
     batch: u32,
     stream: bool,
     queue: String,
+    payload_bytes: usize,
     jobs: Arc<JobSource>,
 }
 
@@ -65,6 +67,7 @@ impl Load {
             batch: settings.batch,
             stream: settings.stream,
             queue: settings.queue.clone(),
+            payload_bytes: settings.payload_bytes,
         }
     }
 
@@ -114,9 +117,11 @@ pub(super) async fn fill(client: &Client, load: &Load, jobs: u64) -> Result<(), 
         wires: Arc::clone(&load.wires),
         mode: Mode::Enqueue,
         in_flight: FILL_IN_FLIGHT,
-        batch: FILL_BATCH,
+        batch: u32::try_from((MAX_FILL_BYTES / load.payload_bytes.max(1)).clamp(1, MAX_FILL_JOBS))
+            .unwrap_or(1),
         stream: false,
         queue: load.queue.clone(),
+        payload_bytes: load.payload_bytes,
         jobs: Arc::clone(&load.jobs),
     };
     filler.run(jobs.saturating_sub(ready)).await.map(|_| ())

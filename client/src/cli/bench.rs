@@ -10,6 +10,9 @@ use crate::bench::{self, BenchError, Mode, Settings};
 #[derive(Debug, Subcommand)]
 pub(super) enum Bench {
     /// Measure Enqueue. The jobs stay in the queue.
+    ///
+    /// In turns with the health service's Check over the same connections and, with --data-dir, with a bare
+    /// 4 KiB write + fdatasync beside the data. Prints JSON; latencies in microseconds.
     #[command(after_help = "Examples:
   sluice bench enqueue --jobs 100000 --data-dir ./sluice-data
   sluice bench enqueue --jobs 2000000 --batch 1000 --in-flight 16 --stream")]
@@ -21,12 +24,18 @@ pub(super) enum Bench {
         stream: bool,
     },
     /// Measure Lease and Ack. The queue is filled first, where it holds fewer jobs.
+    ///
+    /// In turns with the health service's Check over the same connections and, with --data-dir, with a bare
+    /// 4 KiB write + fdatasync beside the data. Prints JSON; latencies in microseconds.
     #[command(after_help = "Example:\n  sluice bench consume --jobs 1000000 --batch 1000 --in-flight 8")]
     Consume {
         #[command(flatten)]
         run: Run,
     },
     /// Measure Enqueue, Lease and Ack together.
+    ///
+    /// In turns with the health service's Check over the same connections and, with --data-dir, with a bare
+    /// 4 KiB write + fdatasync beside the data. Prints JSON; latencies in microseconds.
     #[command(after_help = "Example:\n  sluice bench cycle --jobs 1000000 --batch 1000 --in-flight 8")]
     Cycle {
         #[command(flatten)]
@@ -34,8 +43,7 @@ pub(super) enum Bench {
     },
 }
 
-/// Measured in turns with the health service's Check over the same connections and, with --data-dir, with a
-/// bare 4 KiB write + fdatasync beside the data. Prints JSON; latencies in microseconds.
+// No doc comment: it would become the help of the commands that take it.
 #[derive(Debug, Args)]
 pub(super) struct Run {
     /// The queue to fill and empty. Jobs that are in it are worked on too.

@@ -30,7 +30,7 @@ pub(super) struct List {
     listing: Listing,
 }
 
-/// How much of a list is wanted.
+// No doc comment: it would become the help of the commands that take it.
 #[derive(Debug, Args)]
 pub(super) struct Listing {
     /// The most jobs to list; 0 lists all.

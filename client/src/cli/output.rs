@@ -6,6 +6,9 @@ use clap::ValueEnum;
 use comfy_table::{Table, presets::NOTHING};
 use serde::Serialize;
 
+/// Characters of one cell of a table; JSON shows all.
+const MAX_CELL_CHARS: usize = 60;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
     /// For people.
@@ -55,7 +58,7 @@ impl Output {
         table.load_style(NOTHING);
         for (name, value) in T::HEADER.iter().zip(value.row()) {
             if !value.is_empty() {
-                table.add_row([name.to_lowercase(), value]);
+                table.add_row([name.to_lowercase(), cell(&value, usize::MAX)]);
             }
         }
         write_line(table.trim_fmt().as_bytes())
@@ -70,20 +73,35 @@ impl Output {
             Format::Table => {
                 let mut table = Table::new();
                 table.load_style(NOTHING).set_header(T::HEADER);
-                table.add_rows(values.iter().map(Show::row));
+                let row =
+                    |value: &T| value.row().iter().map(|text| cell(text, MAX_CELL_CHARS)).collect::<Vec<_>>();
+                table.add_rows(values.iter().map(row));
                 write_line(table.trim_fmt().as_bytes())
             }
         }
     }
 
-    /// JSON whatever the format: over many lines for `json`, else on one.
+    /// JSON whatever the format: on one line for `jsonl`, else over many.
     pub(super) fn json(&self, value: &impl Serialize) -> io::Result<()> {
         let text = match self.format {
-            Format::Json => serde_json::to_vec_pretty(value)?,
-            Format::Table | Format::Jsonl => serde_json::to_vec(value)?,
+            Format::Table | Format::Json => serde_json::to_vec_pretty(value)?,
+            Format::Jsonl => serde_json::to_vec(value)?,
         };
         write_line(&text)
     }
+}
+
+/// What a payload or an error holds must neither move a terminal's cursor nor drown a table.
+fn cell(text: &str, max_chars: usize) -> String {
+    let mut cell = String::new();
+    for (count, c) in text.chars().enumerate() {
+        if count == max_chars {
+            cell.push('…');
+            break;
+        }
+        if c.is_control() { cell.extend(c.escape_default()) } else { cell.push(c) }
+    }
+    cell
 }
 
 /// Whole lines, so that readers of a pipe see each as soon as it is there.
@@ -98,4 +116,16 @@ pub(super) fn write_line(text: &[u8]) -> io::Result<()> {
 pub(super) fn remark(text: &str) {
     // With stderr gone there is nobody left to tell.
     let _ = writeln!(io::stderr(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cell_holds_no_control_characters_and_is_cut() {
+        assert_eq!(cell("a\u{1b}[2J\n", 60), "a\\u{1b}[2J\\n");
+        assert_eq!(cell("abc", 2), "ab…");
+        assert_eq!(cell("abc", 3), "abc");
+    }
 }

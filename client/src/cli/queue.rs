@@ -60,7 +60,7 @@ pub(super) struct Put {
     replace: bool,
 }
 
-/// How failures are repeated.
+// No doc comment: it would become the help of the commands that take it.
 #[derive(Debug, Args)]
 pub(super) struct Policy {
     /// Deliveries that may fail before a job is dead: 1 to 1,000. Default 5.

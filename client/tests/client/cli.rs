@@ -54,7 +54,7 @@ async fn single_job_goes_in_with_all_its_flags_and_its_id_comes_out() {
     assert_eq!((request.queue.as_str(), &job.payload[..]), ("q", &b"from stdin"[..]));
     assert_eq!((job.key.as_str(), job.priority, job.content_type.as_str()), ("a/b", Some(7), "text/plain"));
     assert_eq!((job.labels["k"].as_str(), job.delay.unwrap().seconds), ("v", 5));
-    assert_eq!(job.retry_policy.clone().unwrap().max_attempts, Some(3));
+    assert_eq!(job.retry_policy.unwrap().max_attempts, Some(3));
     let output = sluice(&fake, &["enqueue", "--queue", "q", "--payload", "x", "-o", "json"], "").await;
     assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap()["job_id"], "j2");
 }

@@ -5,9 +5,9 @@
 //! every store; `crash` ends the process of the store on disk at each step of moving home; `damage`
 //! spoils its files.
 
-// mod crash;
-// mod damage;
-// mod home;
+mod crash;
+mod damage;
+mod home;
 mod picture;
 mod restart;
 mod rig;

@@ -26,7 +26,9 @@ use self::lock::Lock;
 use self::mover::Mover;
 use self::reader::HomeReader;
 use self::room::Room;
-pub(crate) use self::step::{Step, Steps};
+pub(crate) use self::step::Step;
+#[cfg(test)]
+pub(crate) use self::step::Steps;
 use super::home::{Home, Meta};
 use super::log::Log;
 use super::{BodyReader, Place, PlaceKind, Pressure, Store, StoreError, Upkeep};

@@ -122,6 +122,12 @@ impl Home {
         self.db.size_on_disk().map_err(|e| self.failed("measure", e))
     }
 
+    /// How many rows a tree has.
+    #[cfg(test)]
+    pub(crate) fn rows(&self, tree: &str) -> usize {
+        self.db.open_tree(tree).unwrap().len()
+    }
+
     /// The body of a job, without its detail; empty when it is not here.
     pub(crate) fn body(&self, id: JobId) -> Result<Body, StoreError> {
         match self.whole(id, Kind::Body)? {

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use sluice_engine::{JobId, Mutation, Now, Timestamp};
 
 pub(crate) use closed::ClosedSegment;
-pub(crate) use id_set::IdSet;
+#[cfg(test)]
 pub(crate) use open::Replayed;
 pub(crate) use place::{LogPlace, read_bodies};
 pub(crate) use segment::Segment;

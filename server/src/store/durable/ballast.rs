@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// What is written at once. No zeros: a file system could keep those without room.
-const BLOCK: [u8; 64 << 10] = [0xA5; 64 << 10];
+static BLOCK: [u8; 64 << 10] = [0xA5; 64 << 10];
 
 /// The file.
 #[derive(Clone, Debug)]

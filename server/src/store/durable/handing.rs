@@ -160,6 +160,10 @@ impl Batch {
         as_of: u64,
     ) {
         let id = record.id;
+        self.jobs.as_of = as_of;
+        if mover.note_queue(record.queue) {
+            self.jobs.queues.extend(ledger.queue_record(record.queue));
+        }
         let place = log.locate(id);
         // What was born in the log is at home only if it was handed over before.
         let may_be_home = place.is_none() || !mover.note_early(id);

@@ -42,6 +42,10 @@ pub(super) enum Order {
 /// See [`Order::Jobs`].
 #[derive(Default)]
 pub(super) struct Jobs {
+    /// Queues that are not at home yet, as of a group: a job there names a queue there, always.
+    pub(super) queues: Vec<QueueRecord>,
+    /// The group.
+    pub(super) as_of: u64,
     /// As they are.
     pub(super) moving: Vec<HandedJob>,
     /// Those that are no more.
@@ -140,6 +144,7 @@ impl Housekeeper {
         match order {
             Order::Begin(closed) => return self.begin(&closed).map(|report| vec![report]),
             Order::Jobs(jobs) => {
+                self.put_queues(&jobs.queues, jobs.as_of)?;
                 self.put_jobs(&jobs.moving)?;
                 let moving = self.moving();
                 jobs.gone.into_iter().for_each(|id| moving.drop_job(id));

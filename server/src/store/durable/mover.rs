@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use sluice_engine::{Due, JobId, JobRecord, JobState, Ledger, Mutation, Next, Now, Span, Start};
+use sluice_engine::{Due, JobId, JobRecord, JobState, Ledger, Mutation, Next, Now, QueueId, Span, Start};
 
 use super::DurableOptions;
 use super::ballast::Ballast;
@@ -42,6 +42,8 @@ pub(super) struct Mover {
     held: Option<Order>,
     /// Jobs born in the log that are at home too, or on their way.
     early: BTreeSet<JobId>,
+    /// Queues that are at home, or on their way.
+    queues: BTreeSet<QueueId>,
     /// Jobs to move early.
     waiting: VecDeque<JobId>,
     /// Jobs whose records are durable.
@@ -84,6 +86,7 @@ impl Mover {
             thread: Some(thread),
             held: None,
             early: BTreeSet::new(),
+            queues: BTreeSet::new(),
             waiting: VecDeque::new(),
             resting: VecDeque::new(),
             phase: Phase::Idle,
@@ -256,6 +259,11 @@ impl Mover {
     /// A job born in the log goes home. Says whether for the first time.
     pub(super) fn note_early(&mut self, id: JobId) -> bool {
         self.early.insert(id)
+    }
+
+    /// A job of this queue goes home. Says whether it is the first.
+    pub(super) fn note_queue(&mut self, id: QueueId) -> bool {
+        self.queues.insert(id)
     }
 
     /// Jobs born in the log that may be at home, in order, at most `limit`.

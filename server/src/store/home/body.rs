@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! key    id u64, kind (1 body | 2 result), part u16
-//! body   payload (0 none | 1), content type, number of labels, (name, value) …, payload
+//! body   payload (0 none | 1), attributes as in the log, payload
 //! ```
 
 use bytes::Bytes;
@@ -10,6 +10,7 @@ use sluice_engine::{Attributes, JobId};
 
 use super::value::{Decoder, Encoder, Malformed};
 use crate::store::Body;
+use crate::store::codec::{get_attributes, put_attributes};
 
 /// What a row of the tree is a part of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,12 +38,7 @@ pub(crate) fn prefix(id: JobId) -> [u8; 8] {
 /// A body as one piece of bytes. `detail` is not part of it.
 pub(crate) fn encode(payload: Option<&Bytes>, attributes: &Attributes) -> Vec<u8> {
     let mut e = Encoder::new(u8::from(payload.is_some()));
-    e.bytes(attributes.content_type.as_bytes());
-    e.u64(attributes.labels.len() as u64);
-    for (name, value) in &attributes.labels {
-        e.bytes(name.as_bytes());
-        e.bytes(value.as_bytes());
-    }
+    e.shared(put_attributes, attributes);
     if let Some(payload) = payload {
         e.raw(payload);
     }
@@ -68,13 +64,8 @@ pub(crate) fn decode_attributes(bytes: &[u8]) -> Result<(Attributes, bool, usize
         1 => true,
         _ => return Err(Malformed::Field),
     };
-    let content_type = d.text()?.into();
-    let count = d.u64()?;
-    let mut labels = Vec::new();
-    for _ in 0..count {
-        labels.push((d.text()?.into(), d.text()?.into()));
-    }
-    Ok((Attributes { labels, content_type }, has_payload, d.rest().len()))
+    let attributes = d.shared(get_attributes)?;
+    Ok((attributes, has_payload, d.rest().len()))
 }
 
 #[cfg(test)]

@@ -4,19 +4,17 @@
 //! key    id u64
 //! value  1, as_of, state, queue, priority, sequence, create_time, due (0 | 1 engine | 2 wall; time),
 //!        bytes, deliveries, attempts, requeues, flags (1 nacked, 2 detail), key, detail?, crc
-//! detail flags (1 retry, 2 worker, 4 start, 8 end, 16 error, 32 result here, 64 result in `body`), each in this order
-//! retry  flags (1 max_attempts, 2 initial_backoff, 4 multiplier, 8 max_backoff, 16 jitter), each in this order
+//! detail flags (1 retry, 2 worker, 4 start, 8 end, 16 error, 32 result here, 64 result in `body`), each in
+//!        this order; retry and error as in the log
 //! ```
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sluice_engine::{
-    Detail, Due, JobError, JobId, JobRecord, JobState, Key, Priority, QueueId, RetryPatch, Span, Timestamp,
-    WallTime,
-};
+use sluice_engine::{Detail, Due, JobId, JobRecord, JobState, Key, Priority, QueueId, Timestamp, WallTime};
 
 use super::value::{Decoder, Encoder, FRAME_BYTES, MAX_VALUE_BYTES, Malformed};
+use crate::store::codec::{get_error, get_patch, put_error, put_patch};
 
 const VERSION: u8 = 1;
 
@@ -131,7 +129,7 @@ fn encode_detail(e: &mut Encoder, detail: &Detail) {
     ];
     e.u8(bits(&flags));
     if let Some(retry) = &detail.retry {
-        encode_retry(e, retry);
+        e.shared(put_patch, retry);
     }
     if let Some(worker) = &detail.worker {
         e.bytes(worker.as_bytes());
@@ -143,8 +141,7 @@ fn encode_detail(e: &mut Encoder, detail: &Detail) {
         e.u64(time.0);
     }
     if let Some(error) = &detail.error {
-        e.bytes(error.code.as_bytes());
-        e.bytes(error.message.as_bytes());
+        e.shared(put_error, error);
     }
     match result {
         Some(result) if apart => e.u64(result.len() as u64),
@@ -158,7 +155,7 @@ fn decode_detail(d: &mut Decoder<'_>) -> Result<(Option<Detail>, Option<u32>), M
     let has = |bit: u8| flags & bit != 0;
     let mut detail = Detail::default();
     if has(1) {
-        detail.retry = Some(Box::new(decode_retry(d)?));
+        detail.retry = Some(Box::new(d.shared(get_patch)?));
     }
     if has(2) {
         detail.worker = Some(Arc::from(d.text()?));
@@ -170,51 +167,13 @@ fn decode_detail(d: &mut Decoder<'_>) -> Result<(Option<Detail>, Option<u32>), M
         detail.end_time = Some(WallTime(d.u64()?));
     }
     if has(16) {
-        detail.error = Some(Box::new(JobError { code: d.text()?.into(), message: d.text()?.into() }));
+        detail.error = Some(Box::new(d.shared(get_error)?));
     }
     if has(32) {
         detail.result = Some(d.owned_bytes()?);
     }
     let apart = if has(64) { Some(d.u32()?) } else { None };
     Ok((Some(detail), apart))
-}
-
-pub(crate) fn encode_retry(e: &mut Encoder, retry: &RetryPatch) {
-    let flags = [
-        retry.max_attempts.is_some(),
-        retry.initial_backoff.is_some(),
-        retry.multiplier.is_some(),
-        retry.max_backoff.is_some(),
-        retry.jitter.is_some(),
-    ];
-    e.u8(bits(&flags));
-    if let Some(number) = retry.max_attempts {
-        e.u64(number.into());
-    }
-    if let Some(span) = retry.initial_backoff {
-        e.u64(span.0);
-    }
-    if let Some(number) = retry.multiplier {
-        e.f64(number);
-    }
-    if let Some(span) = retry.max_backoff {
-        e.u64(span.0);
-    }
-    if let Some(number) = retry.jitter {
-        e.f64(number);
-    }
-}
-
-fn decode_retry(d: &mut Decoder<'_>) -> Result<RetryPatch, Malformed> {
-    let flags = d.u8()?;
-    let has = |bit: u8| flags & bit != 0;
-    Ok(RetryPatch {
-        max_attempts: if has(1) { Some(d.u32()?) } else { None },
-        initial_backoff: if has(2) { Some(Span(d.u64()?)) } else { None },
-        multiplier: if has(4) { Some(d.f64()?) } else { None },
-        max_backoff: if has(8) { Some(Span(d.u64()?)) } else { None },
-        jitter: if has(16) { Some(d.f64()?) } else { None },
-    })
 }
 
 /// The first flag is the lowest bit.
@@ -224,6 +183,8 @@ fn bits(flags: &[bool]) -> u8 {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use sluice_engine::{JobError, RetryPatch, Span};
+
     use super::*;
 
     /// Every field said.
@@ -307,7 +268,7 @@ pub(crate) mod tests {
     }
 
     const GOLDEN: &str = "\
-        012a060907ac028080a8b1e39fe7cb17014d80020605010311626f7434322f67726f75702f63686174373f1f0580e59a\
-        773ff800000000000080b4c4c321000000000000000008776f726b65722d31010203453432086e6f20726f757465026f\
-        6b8dd6321a";
+        012a060907ac028080a8b1e39fe7cb17014d80020605010311626f7434322f67726f75702f63686174373f1f05000000\
+        80b2e60e00000000000000000000f83f001a711802000000000000000000000008776f726b65722d3101020345343208\
+        6e6f20726f757465026f6bf2b01a2c";
 }

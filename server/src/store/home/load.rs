@@ -79,8 +79,7 @@ impl Home {
     /// The newest complete record of each queue.
     pub(super) fn queues(&self) -> Result<Vec<(QueueRecord, u64)>, StoreError> {
         let mut newest: BTreeMap<QueueId, (u64, QueueRecord)> = BTreeMap::new();
-        let mut rows = self.queue.iter().peekable();
-        while let Some(row) = rows.next() {
+        for row in &self.queue {
             let (key, value) = row.map_err(|e| self.failed("read queues", e))?;
             let (id, as_of, part) = queue::parse(&key).map_err(self.malformed("queue", &key))?;
             if part != 0 {

@@ -2,18 +2,17 @@
 //!
 //! ```text
 //! key    queue u32, as_of u64, part u16
-//! whole  version 1, name, settings, settings' version, create_time, totals, number of codes, (code, count) …
+//! whole  version 1, name, settings as in the log, their version, create_time, totals, number of codes, (code, count) …
 //! ```
 //! A newer record lies beside the older one until the older one is removed, so that no mixture of both
 //! is ever read.
 
 use std::collections::BTreeMap;
 
-use sluice_engine::{
-    QueueId, QueueName, QueueRecord, QueueSettings, QueueTotals, RetryPolicy, Span, WallTime,
-};
+use sluice_engine::{QueueId, QueueName, QueueRecord, QueueTotals, WallTime};
 
 use super::value::{Decoder, Encoder, Malformed};
+use crate::store::codec::{get_settings, put_settings};
 
 const VERSION: u8 = 1;
 
@@ -23,11 +22,6 @@ pub(crate) fn key(id: QueueId, as_of: u64, part: u16) -> [u8; 14] {
     key[4..12].copy_from_slice(&as_of.to_be_bytes());
     key[12..].copy_from_slice(&part.to_be_bytes());
     key
-}
-
-/// All rows of a queue begin with this.
-pub(crate) fn prefix(id: QueueId) -> [u8; 4] {
-    id.0.to_be_bytes()
 }
 
 /// Whose row it is, as of when, and which part.
@@ -42,17 +36,7 @@ pub(crate) fn parse(key: &[u8]) -> Result<(QueueId, u64, u16), Malformed> {
 pub(crate) fn encode(record: &QueueRecord) -> Vec<u8> {
     let mut e = Encoder::new(VERSION);
     e.bytes(record.name.as_bytes());
-    let s = &record.settings;
-    e.u64(s.retry.max_attempts.into());
-    e.u64(s.retry.initial_backoff.0);
-    e.f64(s.retry.multiplier);
-    e.u64(s.retry.max_backoff.0);
-    e.f64(s.retry.jitter);
-    e.u64(s.lease_duration.0);
-    e.u64(s.retention.0);
-    e.u64(s.retention_bytes);
-    e.u64(s.dead_retention.0);
-    e.u64(s.priority_ageing.0);
+    e.shared(put_settings, &record.settings);
     e.u64(record.version);
     e.u64(record.create_time.0);
     let t = &record.totals;
@@ -76,20 +60,7 @@ pub(crate) fn decode(id: QueueId, whole: &[u8]) -> Result<QueueRecord, Malformed
         version => return Err(Malformed::Version(version)),
     }
     let name = QueueName::new(d.text()?).map_err(|_| Malformed::Field)?;
-    let settings = QueueSettings {
-        retry: RetryPolicy {
-            max_attempts: d.u32()?,
-            initial_backoff: Span(d.u64()?),
-            multiplier: d.f64()?,
-            max_backoff: Span(d.u64()?),
-            jitter: d.f64()?,
-        },
-        lease_duration: Span(d.u64()?),
-        retention: Span(d.u64()?),
-        retention_bytes: d.u64()?,
-        dead_retention: Span(d.u64()?),
-        priority_ageing: Span(d.u64()?),
-    };
+    let settings = d.shared(get_settings)?;
     let version = d.u64()?;
     let create_time = WallTime(d.u64()?);
     let mut totals = QueueTotals {
@@ -118,6 +89,8 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use sluice_engine::{QueueSettings, Span};
+
     use super::*;
 
     pub(crate) fn record(id: u32, codes: usize) -> QueueRecord {
@@ -158,6 +131,7 @@ pub(crate) mod tests {
     }
 
     const GOLDEN: &str = "\
-        0108776562686f6f6b73058094ebdc03400000000000000080b09dc2df013fc999999999999a80d88ee16f808cee891a\
-        80808020808088ba90adcd0480b09dc2df01030b0a0908070605040300";
+        0108776562686f6f6b730500000000ca9a3b000000000000000000000040005847f80d0000009a9999999999c93f00ac\
+        23fc0600000000863ba10100000000000004000000000000420769350900005847f80d000000030b0a09080706050403\
+        00";
 }

@@ -5,6 +5,8 @@
 
 use bytes::Bytes;
 
+use crate::store::codec::DecodeError;
+
 /// The most bytes of one value. A leaf of up to 17 values must stay below the size at which sled moves
 /// it to a file of its own, which it never syncs (about 131 KB).
 pub(crate) const MAX_VALUE_BYTES: usize = 7 << 10;
@@ -50,13 +52,14 @@ impl Encoder {
         self.0.extend_from_slice(&number.to_be_bytes());
     }
 
-    pub(crate) fn f64(&mut self, number: f64) {
-        self.0.extend_from_slice(&number.to_bits().to_be_bytes());
-    }
-
     pub(crate) fn bytes(&mut self, bytes: &[u8]) {
         self.u64(bytes.len() as u64);
         self.raw(bytes);
+    }
+
+    /// What the log writes the same way.
+    pub(crate) fn shared<T: ?Sized>(&mut self, put: impl FnOnce(&mut Vec<u8>, &T), value: &T) {
+        put(&mut self.0, value);
     }
 
     /// Without a length: the rest of the value, or of a known size.
@@ -140,10 +143,6 @@ impl<'a> Decoder<'a> {
         Ok(u32::from_be_bytes(self.chunk()?))
     }
 
-    pub(crate) fn f64(&mut self) -> Result<f64, Malformed> {
-        Ok(f64::from_bits(self.fixed_u64()?))
-    }
-
     pub(crate) fn bytes(&mut self) -> Result<&'a [u8], Malformed> {
         let len = usize::try_from(self.u64()?).map_err(|_| Malformed::Field)?;
         let (bytes, rest) = self.0.split_at_checked(len).ok_or(Malformed::Field)?;
@@ -157,6 +156,14 @@ impl<'a> Decoder<'a> {
 
     pub(crate) fn owned_bytes(&mut self) -> Result<Bytes, Malformed> {
         self.bytes().map(Bytes::copy_from_slice)
+    }
+
+    /// What the log writes the same way.
+    pub(crate) fn shared<T>(
+        &mut self,
+        get: impl FnOnce(&mut &'a [u8]) -> Result<T, DecodeError>,
+    ) -> Result<T, Malformed> {
+        get(&mut self.0).map_err(|_| Malformed::Field)
     }
 
     /// All that is left.
@@ -207,7 +214,6 @@ mod tests {
         }
         encoder.bytes("naïve".as_bytes());
         encoder.u128(u128::MAX - 7);
-        encoder.f64(-0.25);
         let value = encoder.seal(b"key");
         let (version, mut decoder) = Decoder::open(b"key", &value, 3).unwrap();
         assert_eq!(version, 3);
@@ -216,7 +222,6 @@ mod tests {
         }
         assert_eq!(decoder.text(), Ok("naïve"));
         assert_eq!(decoder.u128(), Ok(u128::MAX - 7));
-        assert_eq!(decoder.f64(), Ok(-0.25));
         decoder.end().unwrap();
     }
 

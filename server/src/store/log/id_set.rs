@@ -26,6 +26,7 @@ impl IdSet {
     }
 
     /// Whether `id` is in it.
+    #[cfg(test)]
     pub(crate) fn contains(&self, id: JobId) -> bool {
         let (place, bit) = (id.0 / 64, 1u64 << (id.0 % 64));
         self.words.get(&place).is_some_and(|word| word & bit != 0)
@@ -33,6 +34,7 @@ impl IdSet {
     }
 
     /// Every id, in order.
+    #[cfg(test)]
     pub(crate) fn to_vec(&self) -> Vec<JobId> {
         let mut whole = self.clone();
         whole.settle();
@@ -70,6 +72,7 @@ impl IdSet {
     }
 
     /// How many there are.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         let settled: u32 = self.words.values().map(|word| word.count_ones()).sum();
         let recent = self

@@ -112,11 +112,13 @@ impl Segment {
     }
 
     /// Bytes of its header and frames.
+    #[cfg(test)]
     pub(crate) fn used_bytes(&self) -> u64 {
         self.used_bytes
     }
 
     /// Whether frames are still added to it.
+    #[cfg(test)]
     pub(crate) fn is_active(&self) -> bool {
         self.active
     }

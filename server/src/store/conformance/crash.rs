@@ -1,0 +1,133 @@
+//! Ends the process at each step of moving home. The process is a real one, this test's own program
+//! started once more, so that what was only in its memory is gone as after `kill -9`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use super::picture::Picture;
+use super::rig::{Rig, Subject};
+use super::workload::Workload;
+use crate::os;
+use crate::store::StoreError;
+use crate::store::durable::{Step, Steps};
+
+const DIR: &str = "SLUICE_TEST_CRASH_DIR";
+const AT: &str = "SLUICE_TEST_CRASH_AT";
+const ENDED_AT_STEP: i32 = 86;
+const ROUNDS: usize = 2;
+const COMMANDS: usize = 260;
+const SEED: u64 = 11;
+
+/// Counts steps, and ends the process at one of them.
+struct EndAt {
+    /// As `Step:number`, the first being 1.
+    at: String,
+    seen: Mutex<BTreeMap<Step, usize>>,
+}
+
+impl Steps for EndAt {
+    fn reach(&self, step: Step) -> Result<(), StoreError> {
+        let mut seen = self.seen.lock().unwrap();
+        let count = seen.entry(step).or_default();
+        *count += 1;
+        if self.at == format!("{step:?}:{count}") {
+            os::exit_at_once(ENDED_AT_STEP);
+        }
+        Ok(())
+    }
+}
+
+/// What the child does: commands, then moving home, twice. It notes which round it is in.
+fn live(dir: &Path, at: String) {
+    let steps = Arc::new(EndAt { at, seen: Mutex::default() });
+    let subject = Subject::at(&dir.join("store"), Some(steps.clone()));
+    let mut rig = subject.start(Rig::dawn()).unwrap();
+    let mut work = Workload::new(SEED);
+    for round in 0..ROUNDS {
+        work.run(&mut rig, COMMANDS);
+        std::fs::write(dir.join("round"), round.to_string()).unwrap();
+        rig.settle();
+    }
+    let seen = steps.seen.lock().unwrap().clone();
+    let lines: String = seen.iter().map(|(step, count)| format!("{step:?} {count}\n")).collect();
+    std::fs::write(dir.join("steps"), lines).unwrap();
+}
+
+/// Not a test: what [`end_child`] starts.
+#[test]
+#[ignore = "started by the tests of this module"]
+fn child() {
+    if let (Ok(dir), Ok(at)) = (std::env::var(DIR), std::env::var(AT)) {
+        live(Path::new(&dir), at);
+    }
+}
+
+/// Runs a child that ends at a step; says whether it got there.
+fn end_child(dir: &Path, at: &str) -> bool {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "store::conformance::crash::child", "--ignored", "--nocapture"])
+        .envs([(DIR, dir.as_os_str()), (AT, at.as_ref())])
+        .output()
+        .unwrap();
+    match output.status.code() {
+        Some(ENDED_AT_STEP) => true,
+        Some(0) => false,
+        _ => panic!("{at}: {}", String::from_utf8_lossy(&output.stderr)),
+    }
+}
+
+/// What must be seen after each round, and at which time.
+fn expected() -> Vec<(Picture, sluice_engine::Now, Vec<u128>)> {
+    let subject = Subject::memory();
+    let mut rig = subject.start(Rig::dawn()).unwrap();
+    let mut work = Workload::new(SEED);
+    let mut rounds = Vec::new();
+    for _ in 0..ROUNDS {
+        work.run(&mut rig, COMMANDS);
+        rounds.push((Picture::take(&rig, &work.sets), rig.now, work.sets.clone()));
+    }
+    rounds
+}
+
+#[test]
+fn crash_at_any_step_of_moving_home_loses_and_doubles_nothing() {
+    let expected = expected();
+    let whole = tempfile::tempdir().unwrap();
+    assert!(!end_child(whole.path(), "never"));
+    let steps = std::fs::read_to_string(whole.path().join("steps")).unwrap();
+    let mut ends = Vec::new();
+    for line in steps.lines() {
+        let (step, count) = line.split_once(' ').unwrap();
+        let count: usize = count.parse().unwrap();
+        let mut chosen = vec![1, 2, count / 2, count];
+        chosen.retain(|number| (1..=count).contains(number));
+        chosen.sort_unstable();
+        chosen.dedup();
+        ends.extend(chosen.into_iter().map(|number| format!("{step}:{number}")));
+    }
+    let kinds = steps.lines().count();
+    assert_eq!(kinds, 9, "every step was reached: {steps}");
+
+    let mut reached = 0;
+    for end in ends {
+        let dir = tempfile::tempdir().unwrap();
+        if !end_child(dir.path(), &end) {
+            // How early moves fall together is a matter of time: this number of steps was not reached.
+            continue;
+        }
+        reached += 1;
+        let round: usize = std::fs::read_to_string(dir.path().join("round")).unwrap().parse().unwrap();
+        let (picture, now, sets) = &expected[round];
+        let subject = Subject::at(&dir.path().join("store"), None);
+        let mut rig = subject.start(*now).unwrap_or_else(|error| panic!("after {end}: {error}"));
+        Picture::take(&rig, sets).assert_is(picture, &format!("after {end}"));
+        rig.settle();
+        Picture::take(&rig, sets).assert_is(picture, &format!("after {end}, moved"));
+        rig.stop(false);
+        let rig = subject.start(*now).unwrap();
+        Picture::take(&rig, sets).assert_is(picture, &format!("after {end}, moved, restarted"));
+    }
+    assert!(reached >= 2 * kinds, "only {reached} crashes");
+}

@@ -1,0 +1,147 @@
+//! Spoiled files: what a crash may leave is accepted, everything else is refused and named.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use sluice_engine::{Command, Enqueue, JobSpec};
+
+use super::picture::Picture;
+use super::rig::{Rig, Subject};
+use super::workload::{Workload, queue};
+use crate::store::StoreError;
+
+/// A store with jobs in the log and at home, stopped without being closed.
+fn spoilable() -> (Subject, Rig, Vec<u128>) {
+    let subject = Subject::durable();
+    let mut rig = subject.start(Rig::dawn()).unwrap();
+    let mut work = Workload::new(21);
+    work.run(&mut rig, 400);
+    rig.settle();
+    work.run(&mut rig, 20);
+    (subject, rig, work.sets)
+}
+
+/// The segments with frames, oldest first. Those made ahead are zeros, or still have another's number.
+fn segments(subject: &Subject) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = fs::read_dir(subject.dir().join("log"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "log"))
+        .filter(|path| fs::read(path).unwrap()[32..40] == number(path).to_le_bytes())
+        .collect();
+    paths.sort();
+    paths
+}
+
+fn number(path: &Path) -> u64 {
+    path.file_stem().unwrap().to_str().unwrap().parse().unwrap()
+}
+
+fn change(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = fs::read(path).unwrap();
+    change(&mut bytes);
+    fs::write(path, bytes).unwrap();
+}
+
+/// Why the store does not open.
+fn refusal(subject: &Subject, rig: Rig) -> String {
+    let now = rig.now;
+    drop(rig);
+    match subject.start(now) {
+        Ok(_) => panic!("damage was accepted"),
+        Err(StoreError::Damaged(why)) => why,
+        Err(other) => panic!("not called damage: {other}"),
+    }
+}
+
+#[test]
+fn torn_last_group_is_as_if_it_never_was() {
+    let (subject, mut rig, sets) = spoilable();
+    let before = Picture::take(&rig, &sets);
+    let mark = b"the body of the last job";
+    let jobs = vec![JobSpec { payload: mark.repeat(100).into(), ..JobSpec::default() }];
+    rig.apply(Command::Enqueue(Enqueue { queue: queue("alpha"), jobs, request: None })).unwrap();
+    let now = rig.stop(false);
+    change(segments(&subject).last().unwrap(), |bytes| {
+        let at = bytes.windows(mark.len()).rposition(|window| window == mark).unwrap();
+        bytes[at..at + 8].fill(0);
+    });
+    let rig = subject.start(now).unwrap();
+    Picture::take(&rig, &sets).assert_is(&before, "torn");
+}
+
+#[test]
+fn damaged_middle_of_the_log_is_refused_and_named() {
+    let (subject, rig, _) = spoilable();
+    let segments = segments(&subject);
+    let path = &segments[segments.len() - 2];
+    change(path, |bytes| bytes[5_000] ^= 1);
+    let why = refusal(&subject, rig);
+    assert!(why.contains(&format!("segment {}, offset ", number(path))), "{why}");
+}
+
+#[test]
+fn lost_segment_is_damage() {
+    let (subject, rig, _) = spoilable();
+    fs::remove_file(&segments(&subject)[0]).unwrap();
+    refusal(&subject, rig);
+}
+
+#[test]
+fn lost_home_is_damage() {
+    let (subject, rig, _) = spoilable();
+    let now = rig.stop(false);
+    fs::remove_dir_all(subject.dir().join("sled")).unwrap();
+    assert!(matches!(subject.start(now), Err(StoreError::Damaged(_))));
+}
+
+#[test]
+fn lost_end_of_the_log_is_damage() {
+    let (subject, mut rig, _) = spoilable();
+    // What happens now goes into the newest segment, and early from there into sled.
+    let mut work = Workload::new(22);
+    work.run(&mut rig, 60);
+    rig.settle();
+    let newest = segments(&subject).pop().unwrap();
+    let lost = number(&newest);
+    for entry in fs::read_dir(subject.dir().join("log")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|e| e == "log") && number(&path) >= lost {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    let why = refusal(&subject, rig);
+    assert!(why.contains("but the log ends with group"), "{why}");
+}
+
+#[test]
+fn home_of_another_store_is_damage() {
+    let (subject, rig, _) = spoilable();
+    let now = rig.stop(false);
+    let (other, rig, _) = spoilable();
+    rig.stop(false);
+    let (sled, other_sled) = (subject.dir().join("sled"), other.dir().join("sled"));
+    fs::remove_dir_all(&sled).unwrap();
+    fs::rename(other_sled, sled).unwrap();
+    let Err(StoreError::Damaged(why)) = subject.start(now) else { panic!("accepted") };
+    assert!(why.contains("belongs to another store"), "{why}");
+}
+
+#[test]
+fn damaged_sled_is_refused_without_a_panic() {
+    let (subject, rig, _) = spoilable();
+    let now = rig.stop(false);
+    let db = subject.dir().join("sled/db");
+    change(&db, |bytes| {
+        let end = bytes.len();
+        bytes[end / 8..end / 2].fill(0x5A);
+    });
+    assert!(subject.start(now).is_err());
+}
+
+#[test]
+fn store_is_opened_once_at_a_time() {
+    let (subject, rig, _) = spoilable();
+    let Err(StoreError::Unusable(why)) = subject.start(rig.now) else { panic!("opened twice") };
+    assert!(why.contains("in use by another process"), "{why}");
+}

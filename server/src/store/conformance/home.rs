@@ -1,0 +1,127 @@
+//! That jobs really move home, into the tree of their state, and leave it again.
+
+use std::collections::BTreeMap;
+
+use sluice_engine::{
+    Command, Enqueue, JobId, JobSpec, JobState, Lease, Nack, NackReason, Outcome, PutQueue, QueuePatch, Span,
+    StateSet, Sweep,
+};
+
+use super::picture::Picture;
+use super::rig::{Rig, Subject};
+use super::workload::{Workload, queue};
+use crate::store::home::Home;
+
+fn rows(subject: &Subject) -> BTreeMap<&'static str, usize> {
+    let home = Home::open(&subject.dir().join("sled")).unwrap();
+    let trees = ["ready", "scheduled", "retry", "dead", "done", "body", "drain", "queue", "request", "meta"];
+    trees.into_iter().map(|tree| (tree, home.rows(tree))).collect()
+}
+
+#[test]
+fn what_outlives_the_log_lives_in_the_tree_of_its_state() {
+    let subject = Subject::durable();
+    let mut rig = subject.start(Rig::dawn()).unwrap();
+    let mut work = Workload::new(31);
+    work.run(&mut rig, 500);
+    rig.settle();
+    let picture = Picture::take(&rig, &work.sets);
+    rig.stop(true);
+    let rows = rows(&subject);
+    for (tree, rows) in &rows {
+        assert!(*rows > 0, "nothing in {tree}");
+    }
+    let dead = picture.jobs.values().filter(|(view, _)| view.state == JobState::Dead).count();
+    assert!(rows["dead"] >= dead, "the dead move soon: {} of {dead}", rows["dead"]);
+}
+
+#[test]
+fn details_of_jobs_at_rest_are_let_go_and_still_told() {
+    let subject = Subject::durable();
+    let mut rig = subject.start(Rig::dawn()).unwrap();
+    let mut work = Workload::new(32);
+    work.run(&mut rig, 300);
+    let before = Picture::take(&rig, &work.sets);
+    rig.settle();
+    let states: StateSet = [JobState::Dead].into_iter().collect();
+    let page = rig.engine.jobs(None, states, JobId(0), 1_000, rig.now);
+    assert!(!page.jobs.is_empty());
+    assert!(page.jobs.iter().all(|view| view.detail_at_rest), "all dead jobs are at rest");
+    Picture::take(&rig, &work.sets).assert_is(&before, "at rest");
+}
+
+#[test]
+fn jobs_that_are_gone_leave_nothing_at_home() {
+    let subject = Subject::durable();
+    let mut rig = subject.start(Rig::dawn()).unwrap();
+    let mut work = Workload::new(33);
+    work.run(&mut rig, 400);
+    rig.settle();
+    let patch = QueuePatch {
+        retention: Some(Span::from_secs(1)),
+        dead_retention: Some(Span::from_secs(1)),
+        ..QueuePatch::default()
+    };
+    for name in ["alpha", "beta"] {
+        let put = PutQueue { name: queue(name), patch: patch.clone(), version: None };
+        rig.apply(Command::PutQueue(put)).unwrap();
+        let sweep = Sweep { queue: queue(name), states: StateSet::ALL, max_jobs: 100_000, from: JobId(0) };
+        rig.apply(Command::Purge(sweep)).unwrap();
+    }
+    rig.pass(Span::from_secs(100 * 3_600));
+    let sweep = |states| Sweep { queue: queue("alpha"), states, max_jobs: 100_000, from: JobId(0) };
+    for _ in 0..20 {
+        rig.wake();
+    }
+    // Segments move when the log is over its budget: bring it there, with what is gone at once.
+    for _ in 0..60 {
+        let jobs = vec![JobSpec { payload: vec![7; 9_000].into(), ..JobSpec::default() }; 3];
+        rig.apply(Command::Enqueue(Enqueue { queue: queue("alpha"), jobs, request: None })).unwrap();
+        rig.apply(Command::Purge(sweep(StateSet::ALL))).unwrap();
+        rig.settle_quickly();
+    }
+    rig.settle();
+    assert!(Picture::take(&rig, &[]).jobs.is_empty());
+    rig.stop(true);
+    let mut rows = rows(&subject);
+    assert_eq!((rows.remove("queue"), rows.remove("meta")), (Some(2), Some(1)));
+    assert!(rows.values().all(|rows| *rows == 0), "{rows:?}");
+}
+
+#[test]
+fn log_is_brought_back_under_its_budget() {
+    let subject = Subject::durable();
+    let mut rig = subject.start(Rig::dawn()).unwrap();
+    let mut work = Workload::new(34);
+    work.run(&mut rig, 700);
+    rig.settle();
+    let logs = std::fs::read_dir(subject.dir().join("log")).unwrap().count();
+    // Two of 128 KiB hold the budget; one is made ahead, two are kept for a next life.
+    assert!(logs <= 6, "{logs} files");
+}
+
+#[test]
+fn dead_job_that_moved_alone_finds_its_queue_again() {
+    let subject = Subject::durable();
+    let mut rig = subject.start(Rig::dawn()).unwrap();
+    let jobs = vec![JobSpec::default(); 2];
+    rig.apply(Command::Enqueue(Enqueue { queue: queue("alpha"), jobs, request: None })).unwrap();
+    let lease = Lease {
+        queue: queue("alpha"),
+        max_jobs: 1,
+        max_bytes: 1_000,
+        lease_duration: None,
+        wait: Span::ZERO,
+        worker: "w".into(),
+    };
+    let Ok(Outcome::Leased(leased)) = rig.apply(Command::Lease(lease)) else { panic!("no job") };
+    let (id, token) = (leased.jobs[0].job.id, leased.jobs[0].token);
+    let nack = Nack { id, token, reason: NackReason::Rejected, error: None, retry_after: None };
+    rig.apply(Command::Nack(vec![nack])).unwrap();
+    let before = Picture::take(&rig, &[]);
+    rig.settle();
+    let now = rig.stop(false);
+    assert_eq!(rows(&subject)["dead"], 1);
+    let rig = subject.start(now).unwrap();
+    Picture::take(&rig, &[]).assert_is(&before, "after a restart");
+}
