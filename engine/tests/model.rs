@@ -412,7 +412,10 @@ impl Model {
             return Some((JobId(**id), LeaseToken(u64::from(job.deliveries))));
         }
         let (id, job) = delivered.get(pick % delivered.len().max(1))?;
-        Some((JobId(**id), LeaseToken(u64::from(job.deliveries) - u64::from(stale && pick % 2 == 0))))
+        Some((
+            JobId(**id),
+            LeaseToken(u64::from(job.deliveries) - u64::from(stale && pick.is_multiple_of(2))),
+        ))
     }
 
     fn order(&mut self) -> u64 {

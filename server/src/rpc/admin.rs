@@ -17,10 +17,7 @@ impl Rpc {
         let command = validate::put_queue(request)?;
         let queue = command.name.clone();
         match self.handle.call(Command::PutQueue(command), COMMAND_BYTES).await? {
-            Ok(Outcome::QueuePut(view)) => {
-                tracing::info!(%queue, version = view.version, "queue put");
-                Ok(v1::PutQueueResponse { queue: Some(convert::queue(&view)) })
-            }
+            Ok(Outcome::QueuePut(view)) => Ok(v1::PutQueueResponse { queue: Some(convert::queue(&view)) }),
             Ok(other) => Err(Failure::unexpected(other)),
             Err(refusal) => Err(Failure::refused(refusal, &queue)),
         }

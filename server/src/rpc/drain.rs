@@ -32,7 +32,6 @@ impl Rpc {
             Ok(other) => return Err(Failure::unexpected(other)),
             Err(refusal) => return Err(Failure::refused(refusal, &queue)),
         };
-        tracing::info!(%queue, jobs = drained.total, from, "queue drained");
         let reader = Reader { rpc: self.clone(), queue: queue.to_string(), drained, position: from };
         // Made one page at a time, when the connection has room for it: a slow reader costs one page.
         let pages = stream::try_unfold(Some(reader), |reader| async {

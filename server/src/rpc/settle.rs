@@ -2,7 +2,7 @@
 
 use std::vec;
 
-use sluice_engine::{Ack, Command, ItemRefusal, JobState, Nacked, Outcome};
+use sluice_engine::{Ack, Command, ItemRefusal, Nacked, Outcome};
 use sluice_proto::v1;
 
 use super::status::Failure;
@@ -99,9 +99,6 @@ fn in_order<R>(
 }
 
 fn nack_result(job: String, result: Result<Nacked, ItemRefusal>) -> v1::NackResult {
-    if let Ok(Nacked { state: JobState::Dead, .. }) = result {
-        tracing::info!(%job, "job dead");
-    }
     v1::NackResult {
         error: error(&result, &job),
         job_id: job,
@@ -120,6 +117,8 @@ fn result_bytes(ack: &Ack) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use sluice_engine::JobState;
+
     use super::*;
 
     fn job(text: &str) -> JobRef {

@@ -24,7 +24,6 @@ impl Rpc {
     ) -> Result<v1::RequeueJobsResponse, Failure> {
         let call = validate::requeue(request)?;
         let requeued_jobs = self.sweep(&call, Command::Requeue).await?;
-        tracing::info!(queue = %call.queue, jobs = requeued_jobs, "jobs requeued");
         Ok(v1::RequeueJobsResponse { requeued_jobs })
     }
 
@@ -34,7 +33,6 @@ impl Rpc {
     ) -> Result<v1::PurgeJobsResponse, Failure> {
         let call = validate::purge(request)?;
         let purged_jobs = self.sweep(&call, Command::Purge).await?;
-        tracing::info!(queue = %call.queue, jobs = purged_jobs, "jobs purged");
         Ok(v1::PurgeJobsResponse { purged_jobs })
     }
 

@@ -35,16 +35,15 @@ pub(super) fn tell(mutations: &[Mutation], engine: &Engine, now: Now) {
     tell_requeued(&requeued, engine, now);
 }
 
+/// Ids and counts: keys, payloads and what workers wrote are not for logs.
 fn tell_dead(id: JobId, engine: &Engine, now: Now) {
     let Some(job) = engine.job(id, now) else { return };
     let error = job.detail.as_ref().and_then(|detail| detail.error.as_ref());
     info!(
         job = %id,
         queue = %job.queue,
-        key = %&*job.key,
         attempts = job.attempts,
         code = error.map(|error| &*error.code),
-        error = error.map(|error| &*error.message),
         "job dead"
     );
 }

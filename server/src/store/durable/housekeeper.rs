@@ -6,6 +6,7 @@
 //! log has moved in; and only when the note is synced may the segment go.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use super::DurableOptions;
 use super::ballast::Ballast;
 use super::reader::Pin;
 use super::step::Step;
+use super::thread::Signals;
 use crate::store::home::{Home, Meta, Moving, MovingJob};
 use crate::store::log::{self, ClosedSegment, LogPlace};
 use crate::store::{Body, StoreError};
@@ -95,6 +97,7 @@ pub(super) struct Housekeeper {
     home: Home,
     store: u128,
     options: DurableOptions,
+    signals: Signals,
     /// What is written and not synced.
     moving: Option<Moving>,
     resting: Vec<Rest>,
@@ -121,11 +124,12 @@ impl Rest {
 }
 
 impl Housekeeper {
-    pub(super) fn new(home: Home, store: u128, options: DurableOptions) -> Housekeeper {
+    pub(super) fn new(home: Home, store: u128, options: DurableOptions, signals: Signals) -> Housekeeper {
         Housekeeper {
             home,
             store,
             options,
+            signals,
             moving: None,
             resting: Vec::new(),
             unsettled: 0,
@@ -247,7 +251,7 @@ impl Housekeeper {
     }
 
     fn finish(&mut self, finish: &Finish) -> Result<Vec<Report>, StoreError> {
-        wait_for(&finish.readers);
+        wait_for(&finish.readers, &self.signals);
         // A segment of which nothing is left still has requests and a note to write.
         self.moving();
         let mut reports = self.settle(finish.now)?;
@@ -268,9 +272,10 @@ impl Housekeeper {
 
 /// Lets readers finish. One that takes too long finds the payload of a finished job gone, as it would a
 /// moment later.
-fn wait_for(readers: &Pin) {
+fn wait_for(readers: &Pin, signals: &Signals) {
     let mut left = MAX_READER_WAIT;
-    while !readers.is_free() && !left.is_zero() {
+    let is_stopping = || signals.is_stopping.load(Ordering::Acquire);
+    while !readers.is_free() && !left.is_zero() && !is_stopping() {
         thread::sleep(READER_POLL);
         left = left.saturating_sub(READER_POLL);
     }

@@ -70,7 +70,7 @@ impl Mover {
         let (orders, inbox) = sync_channel(MAX_ORDERS);
         let (report, reports) = channel();
         let signals = Signals::default();
-        let keeper = Housekeeper::new(home.clone(), store, options);
+        let keeper = Housekeeper::new(home.clone(), store, options, signals.clone());
         let seen = signals.clone();
         let thread = thread::Builder::new()
             .name("store-home".to_owned())
