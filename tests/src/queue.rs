@@ -17,7 +17,7 @@ use tonic::{Status, Streaming};
 use crate::spec;
 
 /// How long something may take that has to come: far more than it ever needs.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A queue of a running server.
 #[derive(Clone)]

@@ -11,7 +11,10 @@ use tokio::process::Child;
 
 /// The event whose every delivery fails.
 const CURSED: &str = "fork";
-const ATTEMPTS: u32 = 3;
+/// One trip, and for each kill a lease whose answer never reached its worker, leave one to spare.
+const ATTEMPTS: u32 = 5;
+/// So long such a job waits for its next worker.
+const LEASE: Duration = Duration::from_secs(5);
 /// Jobs that one worker has in its hands.
 const CONCURRENCY: usize = 4;
 
@@ -29,7 +32,8 @@ async fn deliver_webhooks(setup: Setup) {
     let webhooks = webhook::all();
     let mut server = setup.start().await;
     let queue = server.queue("webhooks");
-    queue.put(Queue { ..spec::retrying(ATTEMPTS, Duration::from_millis(200)) }).await;
+    let settings = spec::retrying(ATTEMPTS, Duration::from_millis(200));
+    queue.put(Queue { lease_duration: Some(spec::span(LEASE)), ..settings }).await;
     let lines = webhook::job_specs(&webhooks);
     let said = cli::run_with(&server, &["enqueue", "--queue", "webhooks", "-f", "-"], lines.as_bytes()).await;
     let _ = said.ok();
