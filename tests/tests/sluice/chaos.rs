@@ -39,7 +39,7 @@ async fn chaos(setup: Setup, weight: Weight, kills: u32) -> BTreeSet<Violation> 
     let seen = history.seen();
     let completed = audit.values().filter(|state| **state == JobState::Completed).count();
     eprintln!("{kills} kills, {} answers, {} jobs, {completed} completed", seen.len(), audit.len());
-    assert!(completed > 1_000, "there was load: {completed} jobs completed");
+    assert!(completed > 10 * kills as usize, "there was load: {completed} jobs completed");
     judge(&seen, &audit)
 }
 
@@ -60,5 +60,6 @@ async fn nothing_acknowledged_is_lost_to_200_kills_while_jobs_move_home() {
 async fn server_that_answers_before_it_commits_is_found_out() {
     let weight = Weight { producers: 3, workers: 4, payload_bytes: 300, backlog: 2_000 };
     let violations = chaos(Setup::default().program(binary::sluiced_planted()), weight, 40).await;
-    assert!(!violations.is_empty(), "the judge let a server pass that answers before it commits");
+    let lost = violations.iter().filter(|violation| matches!(violation, Violation::JobLost(_))).count();
+    assert!(lost > 0, "the judge let a server pass that answers before it commits: {violations:?}");
 }
