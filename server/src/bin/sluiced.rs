@@ -5,6 +5,9 @@
 use std::io::{Write, stdout};
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let result = sluice_server::run::run(std::env::args_os(), |address| {
         // Whoever started us may have closed its end: no reason not to serve.

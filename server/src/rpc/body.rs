@@ -21,21 +21,22 @@ impl Rpc {
         let mut jobs = jobs.into_iter().zip(places).peekable();
         while jobs.peek().is_some() {
             let mut part = Vec::new();
+            let mut wanted = Vec::new();
             let mut bytes = 0;
-            while let Some(next) =
+            while let Some((job, place)) =
                 jobs.next_if(|(job, _)| bytes == 0 || bytes + cost(job) <= MAX_RESPONSE_BYTES)
             {
-                bytes += cost(&next.0);
-                part.push(next);
+                bytes += cost(&job);
+                part.push((job, place.is_some()));
+                wanted.extend(place);
             }
-            let wanted: Vec<Place> = part.iter().filter_map(|(_, place)| place.clone()).collect();
             let mut bodies = match wanted.is_empty() {
                 true => Vec::new(),
                 false => self.handle.bodies(wanted).await?,
             }
             .into_iter();
-            for (job, place) in part {
-                let body = place.and_then(|_| bodies.next());
+            for (job, has_place) in part {
+                let body = if has_place { bodies.next() } else { None };
                 if take(job, body).is_break() {
                     return Ok(ControlFlow::Break(()));
                 }

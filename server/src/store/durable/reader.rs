@@ -39,14 +39,14 @@ impl HomeReader {
 impl BodyReader for HomeReader {
     fn read(&self, places: &[Place]) -> Result<Vec<Body>, StoreError> {
         let mut bodies = vec![Body::default(); places.len()];
-        let mut from_log: Vec<(JobId, LogPlace)> = Vec::new();
+        let mut from_log: Vec<(JobId, &LogPlace)> = Vec::new();
         let mut indexes: Vec<usize> = Vec::new();
         for (index, place) in places.iter().enumerate() {
             match &place.0 {
                 PlaceKind::Memory(body) => bodies[index] = body.clone(),
                 PlaceKind::Home { id, .. } => bodies[index] = self.read_home(*id)?,
                 PlaceKind::Log { id, place, .. } => {
-                    from_log.push((*id, place.clone()));
+                    from_log.push((*id, place));
                     indexes.push(index);
                 }
             }

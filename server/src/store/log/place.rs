@@ -1,5 +1,6 @@
 //! Where bodies lie in the log, and how they are read: on any thread, beside the writer.
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -27,11 +28,13 @@ pub(crate) struct LogPlace {
 ///
 /// # Errors
 /// When one cannot be read or is damaged.
-pub(crate) fn read_bodies(places: &[(JobId, LogPlace)]) -> Result<Vec<Option<Body>>, StoreError> {
+pub(crate) fn read_bodies(
+    places: &[(JobId, impl Borrow<LogPlace>)],
+) -> Result<Vec<Option<Body>>, StoreError> {
     let mut order: Vec<usize> = (0..places.len()).collect();
     order.sort_unstable_by_key(|&at| {
-        let (id, place) = &places[at];
-        (place.file.number, place.extent.offset, *id)
+        let (id, place) = (places[at].0, places[at].1.borrow());
+        (place.file.number, place.extent.offset, id)
     });
     let mut bodies = vec![None; places.len()];
     let mut rest = &order[..];
@@ -44,11 +47,11 @@ pub(crate) fn read_bodies(places: &[(JobId, LogPlace)]) -> Result<Vec<Option<Bod
 }
 
 /// How many of the first of `order` can be read in one call.
-fn run_length(places: &[(JobId, LogPlace)], order: &[usize]) -> usize {
-    let first = &places[order[0]].1;
+fn run_length(places: &[(JobId, impl Borrow<LogPlace>)], order: &[usize]) -> usize {
+    let first = places[order[0]].1.borrow();
     let mut end = first.extent.end;
     let mut is_near = |at: &usize| {
-        let next = &places[*at].1;
+        let next = places[*at].1.borrow();
         let near = Arc::ptr_eq(&first.file, &next.file)
             && next.extent.offset.saturating_sub(end) <= MAX_GAP_BYTES
             && (next.extent.end <= end || next.extent.end - first.extent.offset <= MAX_READ_BYTES);
@@ -60,13 +63,13 @@ fn run_length(places: &[(JobId, LogPlace)], order: &[usize]) -> usize {
 
 /// Reads what one call can.
 fn read_run(
-    places: &[(JobId, LogPlace)],
+    places: &[(JobId, impl Borrow<LogPlace>)],
     run: &[usize],
     bodies: &mut [Option<Body>],
 ) -> Result<(), StoreError> {
-    let first = &places[run[0]].1;
+    let first = places[run[0]].1.borrow();
     let start = first.extent.offset;
-    let end = run.iter().map(|&at| places[at].1.extent.end).max().unwrap_or(start);
+    let end = run.iter().map(|&at| places[at].1.borrow().extent.end).max().unwrap_or(start);
     let mut memory = vec![0; (end - start) as usize];
     first.file.file.read_at(&mut memory, start.into()).map_err(|source| StoreError::Io {
         what: format!("read bodies from {}", first.file.path.display()),
@@ -76,7 +79,7 @@ fn read_run(
 
     let mut walk: Option<Walk<'_>> = None;
     for &at in run {
-        let (id, place) = &places[at];
+        let (id, place) = (places[at].0, places[at].1.borrow());
         let damaged = |error: DecodeError| {
             let offset = place.extent.offset;
             StoreError::Damaged(format!("{}, offset {offset}: job {id} {error}", place.file.path.display()))
@@ -89,7 +92,7 @@ fn read_run(
                 walk.insert(Walk { extent, input: stretch, next: extent.first, left: extent.left })
             }
         };
-        bodies[at] = walk.find(*id, &memory).map_err(damaged)?;
+        bodies[at] = walk.find(id, &memory).map_err(damaged)?;
     }
     Ok(())
 }
