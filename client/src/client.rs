@@ -3,6 +3,7 @@
 
 mod admin;
 mod builder;
+mod connector;
 mod pool;
 mod queue;
 

@@ -13,6 +13,7 @@ mod event;
 mod handle;
 mod mailbox;
 mod message;
+mod post;
 mod step;
 #[cfg(test)]
 mod test;

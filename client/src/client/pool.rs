@@ -8,6 +8,8 @@ use std::{
 
 use tonic::transport::{Channel, Endpoint};
 
+use super::connector::Connector;
+
 /// What one answer may have on its way to us: as much as the largest message of a stream needs soon.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 /// What all answers of a connection may: so large that one unread stream does not starve its siblings.
@@ -34,9 +36,9 @@ impl Pool {
             .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
             .keep_alive_while_idle(true)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true);
-        let channels = (0..connections.max(1)).map(|_| endpoint.connect_lazy()).collect();
+            .connect_timeout(CONNECT_TIMEOUT);
+        let channels =
+            (0..connections.max(1)).map(|_| endpoint.connect_with_connector_lazy(Connector::new())).collect();
         Pool { channels, turn: AtomicUsize::new(0) }
     }
 

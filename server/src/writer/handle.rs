@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::delivery::Delivery;
 use super::mailbox::Mailbox;
 use super::message::Message;
+use super::post::Post;
 use crate::bound::MAX_ENQUEUE_DELAY;
 use crate::clock::{self, Clock};
 use crate::store::{Body, BodyReader, Place, Pressure, StoreError};
@@ -50,6 +51,7 @@ pub(super) struct Shared {
     /// Whether the writer ended in good order. If an answer fails to come and this is not set, the
     /// process is about to end, and what became of the call is unknown.
     pub(super) stopped: AtomicBool,
+    pub(super) post: Post,
     last_ticket: AtomicU64,
 }
 
@@ -232,6 +234,7 @@ impl Shared {
             ready: OnceLock::new(),
             pressure: watch::Sender::new(Pressure::None),
             stopped: AtomicBool::new(false),
+            post: Post::here(),
             last_ticket: AtomicU64::new(0),
         }
     }

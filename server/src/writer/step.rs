@@ -15,6 +15,7 @@ use super::delivery::{Delivery, LeaseGuard};
 use super::event;
 use super::handle::Shared;
 use super::message::{Message, Read, Watched};
+use super::post::Addressed;
 use super::watcher::Watchers;
 use crate::bound::IDLE_UPKEEP;
 use crate::store::{Pressure, Store, StoreError};
@@ -159,18 +160,18 @@ impl Step {
     }
 
     fn answer(&mut self) {
+        let mut answers = Vec::with_capacity(self.effects.answers.len());
         for (ticket, answer) in self.effects.answers.drain(..) {
             match self.replies.remove(&ticket) {
-                // Who has gone meanwhile misses an answer, and no more.
-                Some(Reply::Call(reply)) => drop(reply.send(answer)),
-                // Who has gone drops the delivery, which sends the jobs back.
+                Some(Reply::Call(reply)) => answers.push(Addressed::Call(reply, answer)),
                 Some(Reply::Lease(reply)) => {
-                    drop(reply.send(deliver(answer, &*self.store, &self.shared)));
+                    answers.push(Addressed::Lease(reply, deliver(answer, &*self.store, &self.shared)));
                 }
                 // A delivery that came back, an abandoned wait: nobody listens.
                 None => {}
             }
         }
+        self.shared.post.send(answers);
     }
 
     #[cfg(feature = "planted-bugs")]
