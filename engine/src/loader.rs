@@ -7,9 +7,10 @@ use hashbrown::HashMap;
 use crate::engine::{Engine, EngineConfig};
 use crate::id::{JobId, QueueId};
 use crate::job::JobRecord;
-use crate::ledger::{Contradiction, Coverage, DrainRecord, Ledger, RequestRecord};
+use crate::ledger::{Contradiction, Coverage, DrainRecord, IdempotencyRecord, Ledger, RequestRecord};
 use crate::mutation::Mutation;
-use crate::queue::QueueRecord;
+use crate::name::BatchName;
+use crate::queue::{BatchRecord, QueueRecord};
 use crate::time::Now;
 
 /// Why what a store holds cannot be.
@@ -30,6 +31,7 @@ struct AsOf {
     jobs: HashMap<JobId, u64>,
     queues: BTreeMap<QueueId, u64>,
     drains: BTreeMap<u128, u64>,
+    batches: BTreeMap<(QueueId, BatchName), u64>,
     /// The group being replayed.
     group: u64,
 }
@@ -41,6 +43,13 @@ impl Coverage for AsOf {
 
     fn queue(&self, id: QueueId) -> bool {
         self.queues.get(&id).is_some_and(|as_of| *as_of >= self.group)
+    }
+
+    fn batch(&self, queue: QueueId, name: &BatchName) -> bool {
+        if self.batches.is_empty() {
+            return false;
+        }
+        self.batches.get(&(queue, name.clone())).is_some_and(|as_of| *as_of >= self.group)
     }
 }
 
@@ -82,6 +91,20 @@ impl Loader {
             self.as_of.drains.insert(record.request.id, as_of);
             self.ledger.put_drain(record);
         }
+    }
+
+    /// A batch. Its queue has come before.
+    pub fn batch(&mut self, record: BatchRecord, as_of: u64) {
+        let key = (record.queue, record.name.clone());
+        if is_newest(self.as_of.batches.get(&key), as_of) {
+            self.as_of.batches.insert(key, as_of);
+            self.ledger.batches.put(record);
+        }
+    }
+
+    /// An idempotency key. Records come oldest first for each queue, before any group.
+    pub fn idempotency(&mut self, record: IdempotencyRecord) {
+        self.ledger.idempotency.insert(record);
     }
 
     /// An answered request. Records come oldest first, before any group.
