@@ -30,7 +30,9 @@ impl Load {
     pub async fn follow(self, stopping: CancellationToken) {
         let mut system = match System::new() {
             Ok(system) => system,
-            Err(error) => return tracing::warn!(%error, "the machine's load cannot be told: hints say that it is low"),
+            Err(error) => {
+                return tracing::warn!(%error, "the machine's load cannot be told: hints say that it is low");
+            }
         };
         // What is busy is told from one look to the next.
         system.refresh_cpu_usage();

@@ -6,9 +6,9 @@ use sluice_proto::v1;
 use sluice_proto::v1::enqueue_stream_response::Outcome;
 use tonic::{Request, Status, Streaming};
 
-use super::{Rpc, validate};
 use super::service::Messages;
 use super::status::{Failure, adopt};
+use super::{Rpc, validate};
 use crate::layer::{Charge, InFlight};
 
 /// Requests of one stream that wait for their answers: enough to keep the disk busy over a slow network.

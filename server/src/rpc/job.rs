@@ -78,7 +78,11 @@ impl Rpc {
         Ok(convert::job(view, body, false))
     }
 
-    async fn read_jobs(&self, call: GetCall, patience: Patience) -> Result<v1::BatchGetJobsResponse, Failure> {
+    async fn read_jobs(
+        &self,
+        call: GetCall,
+        patience: Patience,
+    ) -> Result<v1::BatchGetJobsResponse, Failure> {
         let ids: Vec<JobId> = call.jobs.iter().filter_map(|job| job.id).collect();
         let wait = patience.wait(call.wait);
         if wait > Duration::ZERO && !ids.is_empty() {

@@ -33,9 +33,7 @@ impl Rpc {
                 break;
             }
         }
-        let next_page_token = page
-            .next
-            .map_or_else(String::new, |next| JobsToken::write(next, &call.filter));
+        let next_page_token = page.next.map_or_else(String::new, |next| JobsToken::write(next, &call.filter));
         Ok(v1::ListJobsResponse { jobs: page.jobs, next_page_token })
     }
 

@@ -181,7 +181,9 @@ impl Failure {
             Failure::TooManyQueues => "the server has as many queues as it can hold",
             Failure::QueueFull { what: Full::Queue, .. } => "the queue is full",
             Failure::QueueFull { what: Full::Key, .. } => "a key of the queue is full",
-            Failure::QueueFull { what: Full::Waiting, .. } => "the queue is full, and so is the room to wait for it",
+            Failure::QueueFull { what: Full::Waiting, .. } => {
+                "the queue is full, and so is the room to wait for it"
+            }
             Failure::NeverFits(Full::Key) => "jobs has more than a key of the queue can ever hold",
             Failure::NeverFits(_) => "jobs has more than the queue can ever hold",
             Failure::IdempotencyFull => "the server remembers as many idempotency keys as it can hold",
@@ -190,7 +192,9 @@ impl Failure {
             Failure::WrongState { state, .. } => {
                 return Cow::Owned(format!("the job is {}", convert::state(*state).as_str_name()));
             }
-            Failure::QueueNotEmpty(_) => "jobs wait in the queue or are held; say force to remove it all the same",
+            Failure::QueueNotEmpty(_) => {
+                "jobs wait in the queue or are held; say force to remove it all the same"
+            }
             Failure::StorageFull => "the disk is nearly full",
             Failure::Starting => "the server is starting",
             Failure::Overloaded => "the server has more to do than it can hold",

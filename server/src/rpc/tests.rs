@@ -48,7 +48,8 @@ impl Server {
         .unwrap();
         writer.ready().await.unwrap();
         let shutdown = CancellationToken::new();
-        let (service, health) = service(handle, settings, crate::load::Load::default(), shutdown.clone()).await;
+        let (service, health) =
+            service(handle, settings, crate::load::Load::default(), shutdown.clone()).await;
         let queues = QueueServiceClient::new(service.clone());
         let admin = AdminServiceClient::new(service.clone());
         Server { service, queues, admin, health, store, shutdown, _writer: writer }

@@ -92,7 +92,9 @@ impl Watcher {
                 .handle
                 .read(move |engine, now| {
                     let queues = engine.queues(from.as_deref(), MAX_QUEUES_PER_MESSAGE).into_iter();
-                    queues.filter_map(|queue| Some((queue.name.clone(), engine.status(&queue.name, now)?))).collect()
+                    queues
+                        .filter_map(|queue| Some((queue.name.clone(), engine.status(&queue.name, now)?)))
+                        .collect()
                 })
                 .await?;
             after = found.last().map(|(name, _)| Arc::from(&**name));

@@ -54,7 +54,11 @@ impl Rpc {
                 Ok(None) => Ok(None),
                 Err(failure) => {
                     // What a worker of a server that stops holds is still its: it may ack when we are back.
-                    work.holding.end(if matches!(failure, Failure::Stopping) { None } else { Some(Returned::Broken) });
+                    work.holding.end(if matches!(failure, Failure::Stopping) {
+                        None
+                    } else {
+                        Some(Returned::Broken)
+                    });
                     Err(Status::from(failure))
                 }
             }
@@ -155,7 +159,10 @@ impl Work {
         }
     }
 
-    async fn deliver(&mut self, leased: Result<Result<Delivery, Refusal>, CallError>) -> Result<Option<Told>, Failure> {
+    async fn deliver(
+        &mut self,
+        leased: Result<Result<Delivery, Refusal>, CallError>,
+    ) -> Result<Option<Told>, Failure> {
         let terms = self.terms.as_ref().ok_or(Failure::Internal)?;
         let delivery = match leased {
             Ok(Ok(delivery)) => delivery,
@@ -206,7 +213,9 @@ impl Work {
                 self.holding.settle(answer.results.iter().map(|result| &*result.job_id));
                 Ok(Some(Told::Nacks(answer)))
             }
-            Some(Asked::Extends(extends)) => Ok(Some(Told::Extends(self.rpc.do_extend_lease(extends).await?))),
+            Some(Asked::Extends(extends)) => {
+                Ok(Some(Told::Extends(self.rpc.do_extend_lease(extends).await?)))
+            }
             None => Err(validate::out_of_turn("message", "must be said")),
         }
     }

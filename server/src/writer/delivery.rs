@@ -41,7 +41,11 @@ impl Drop for LeaseGuard {
     fn drop(&mut self) {
         if !self.jobs.is_empty() {
             let ticket = self.shared.ticket();
-            self.shared.mailbox.post_always(Message::Return { ticket, jobs: std::mem::take(&mut self.jobs), how: Returned::Released });
+            self.shared.mailbox.post_always(Message::Return {
+                ticket,
+                jobs: std::mem::take(&mut self.jobs),
+                how: Returned::Released,
+            });
         }
     }
 }

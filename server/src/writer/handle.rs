@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use sluice_engine::{
-    Answer, Command, Engine, Enqueue, FlowHintPolicy, JobId, Lease, LeaseToken, Now, QueueName, QueueStatus, Refusal, Span,
-    Ticket, Timestamp,
+    Answer, Command, Engine, Enqueue, FlowHintPolicy, JobId, Lease, LeaseToken, Now, QueueName, QueueStatus,
+    Refusal, Span, Ticket, Timestamp,
 };
 use tokio::sync::oneshot::error::RecvError;
 use tokio::sync::{oneshot, watch};

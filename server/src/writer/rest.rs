@@ -29,15 +29,22 @@ struct Call {
 
 impl RestWaiters {
     /// Lets a call wait for those of `jobs` that are not at rest.
-    pub(super) fn add(&mut self, ticket: Ticket, mut jobs: Vec<JobId>, reply: Reply, engine: &Engine, now: Now) {
+    pub(super) fn add(
+        &mut self,
+        ticket: Ticket,
+        mut jobs: Vec<JobId>,
+        reply: Reply,
+        engine: &Engine,
+        now: Now,
+    ) {
         jobs.sort_unstable();
         jobs.dedup();
         jobs.retain(|id| engine.job(*id, now).is_some_and(|job| !job.state.is_at_rest()));
         if jobs.is_empty() {
-            return drop(reply.send(Ok(())));
+            return tell(reply, Ok(()));
         }
         if self.calls.len() >= MAX_CALLS {
-            return drop(reply.send(Err(CallError::Overloaded)));
+            return tell(reply, Err(CallError::Overloaded));
         }
         for id in &jobs {
             self.by_job.entry(*id).or_default().push(ticket);
@@ -68,7 +75,9 @@ impl RestWaiters {
             match mutation {
                 Mutation::Acked { id, .. }
                 | Mutation::Cancelled { id }
-                | Mutation::Returned { id, next: Next::Dead | Next::Cancelled | Next::Expired, .. } => self.ended(*id),
+                | Mutation::Returned { id, next: Next::Dead | Next::Cancelled | Next::Expired, .. } => {
+                    self.ended(*id)
+                }
                 Mutation::Expired { jobs }
                 | Mutation::Dropped { jobs }
                 | Mutation::Drained { jobs, .. }
@@ -85,8 +94,7 @@ impl RestWaiters {
             if call.left == 0
                 && let Some(call) = self.calls.remove(&ticket)
             {
-                // Who has gone meanwhile misses an answer, and no more.
-                drop(call.reply.send(Ok(())));
+                tell(call.reply, Ok(()));
             }
         }
     }
@@ -95,6 +103,11 @@ impl RestWaiters {
     fn len(&self) -> (usize, usize) {
         (self.calls.len(), self.by_job.len())
     }
+}
+
+fn tell(reply: Reply, answer: Result<(), CallError>) {
+    // Who has gone meanwhile misses an answer, and no more.
+    let _ = reply.send(answer);
 }
 
 #[cfg(test)]
@@ -117,7 +130,11 @@ mod tests {
         engine
     }
 
-    fn await_rest(waiters: &mut RestWaiters, ticket: u64, jobs: &[u64]) -> oneshot::Receiver<Result<(), CallError>> {
+    fn await_rest(
+        waiters: &mut RestWaiters,
+        ticket: u64,
+        jobs: &[u64],
+    ) -> oneshot::Receiver<Result<(), CallError>> {
         let (reply, told) = oneshot::channel();
         let jobs = jobs.iter().map(|id| JobId(*id)).collect();
         waiters.add(Ticket(ticket), jobs, reply, &engine(), Now::default());

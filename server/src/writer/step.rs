@@ -6,8 +6,8 @@ use std::mem;
 use std::sync::Arc;
 
 use sluice_engine::{
-    Answer, Command, Effects, Engine, JobError, JobId, LeaseToken, Leased, Mutation, Nack, NackReason, Now, Outcome,
-    QueueName, Refusal, Span, Ticket, Timestamp,
+    Answer, Command, Effects, Engine, JobError, JobId, LeaseToken, Leased, Mutation, Nack, NackReason, Now,
+    Outcome, QueueName, Refusal, Span, Ticket, Timestamp,
 };
 use tokio::sync::{oneshot, watch};
 

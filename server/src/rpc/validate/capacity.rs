@@ -37,7 +37,11 @@ impl Fields {
     }
 
     /// Room for urgent jobs, if there is to be some.
-    pub(super) fn reserve(&mut self, at: Path<'_>, said: Option<v1::CapacityReserve>) -> Option<Option<Reserve>> {
+    pub(super) fn reserve(
+        &mut self,
+        at: Path<'_>,
+        said: Option<v1::CapacityReserve>,
+    ) -> Option<Option<Reserve>> {
         let Some(said) = said else { return Some(None) };
         let default = Reserve::default();
         let highest = u32::from(Priority::HIGHEST.get());
@@ -78,7 +82,8 @@ impl Fields {
     ) -> Option<Option<FlowHintPolicy>> {
         let Some(said) = said else { return Some(None) };
         let default = FlowHintPolicy::default();
-        let medium_load = self.number(at.then("medium_load"), said.medium_load, 0.0..=1.0, default.medium_load);
+        let medium_load =
+            self.number(at.then("medium_load"), said.medium_load, 0.0..=1.0, default.medium_load);
         let high_at = at.then("high_load");
         let high_load = self.number(high_at, said.high_load, 0.0..=1.0, default.high_load);
         if let (Some(medium), Some(high)) = (medium_load, high_load)
@@ -106,7 +111,8 @@ impl Fields {
         default: FlowHintStep,
     ) -> Option<FlowHintStep> {
         let said = said.unwrap_or_default();
-        let size = self.number(at.then("batch_size"), said.batch_size, 1..=MAX_LEASE_JOBS, default.batch_size);
+        let size =
+            self.number(at.then("batch_size"), said.batch_size, 1..=MAX_LEASE_JOBS, default.batch_size);
         let wait = self.span(at.then("wait"), said.wait, Span::ZERO..=MAX_WAIT);
         Some(FlowHintStep { batch_size: size?, wait: wait?.unwrap_or(default.wait) })
     }
@@ -161,7 +167,8 @@ mod tests {
     fn flow_hint_is_bounded_and_has_the_defaults_of_its_table() {
         let made = Fields::default().flow_hint(AT, Some(v1::FlowHintPolicy::default()));
         assert_eq!(made, Some(Some(FlowHintPolicy::default())));
-        let crossed = v1::FlowHintPolicy { medium_load: Some(0.9), high_load: Some(0.8), ..Default::default() };
+        let crossed =
+            v1::FlowHintPolicy { medium_load: Some(0.9), high_load: Some(0.8), ..Default::default() };
         assert_eq!(wrong(|fields| fields.flow_hint(AT, Some(crossed))), ["queue.high_load"]);
         let step = v1::FlowHintStep { batch_size: Some(0), ..Default::default() };
         let empty = v1::FlowHintPolicy { low: Some(step), medium_load: Some(f64::NAN), ..Default::default() };

@@ -76,9 +76,11 @@ pub(in crate::rpc) fn update(
     let highest = u32::from(Priority::HIGHEST.get());
     let priority = fields.said_number(Path::new("priority"), request.priority, 0..=highest);
     let is_timed = request.delay.is_some() || request.run_time.is_some();
-    let start = fields.start_at(Path::new("delay"), Path::new("run_time"), &request.delay, &request.run_time, now);
+    let start =
+        fields.start_at(Path::new("delay"), Path::new("run_time"), &request.delay, &request.run_time, now);
     if request.priority.is_none() && !is_timed {
-        fields.wrong(Path::new("priority"), "must be said, or delay, or run_time: there is nothing to change");
+        fields
+            .wrong(Path::new("priority"), "must be said, or delay, or run_time: there is nothing to change");
     }
     let made = (|| {
         let (job, priority, start) = (job?, priority?.and_then(Priority::new), start?);
@@ -112,7 +114,9 @@ mod tests {
 
     #[test]
     fn jobs_to_read_are_bounded() {
-        let of = |count| get_jobs(v1::BatchGetJobsRequest { job_ids: vec!["7".to_owned(); count], ..Default::default() });
+        let of = |count| {
+            get_jobs(v1::BatchGetJobsRequest { job_ids: vec!["7".to_owned(); count], ..Default::default() })
+        };
         assert_eq!(of(1_000).unwrap().jobs.len(), 1_000);
         assert_eq!(wrong(of(1_001)), ["job_ids"]);
         assert_eq!(wrong(of(0)), ["job_ids"]);
@@ -141,7 +145,11 @@ mod tests {
     #[test]
     fn batch_is_named() {
         let of = |batch_id: &str| {
-            let request = v1::GetBatchRequest { queue: "q".to_owned(), batch_id: batch_id.to_owned(), ..Default::default() };
+            let request = v1::GetBatchRequest {
+                queue: "q".to_owned(),
+                batch_id: batch_id.to_owned(),
+                ..Default::default()
+            };
             batch(request)
         };
         assert!(of("b").is_ok());

@@ -73,11 +73,7 @@ mod tests {
     const NOW: WallTime = WallTime(1_700_000_000_000_000_000);
 
     fn request() -> v1::EnqueueRequest {
-        v1::EnqueueRequest {
-            queue: "q".to_owned(),
-            jobs: vec![v1::JobSpec::default()],
-            ..Default::default()
-        }
+        v1::EnqueueRequest { queue: "q".to_owned(), jobs: vec![v1::JobSpec::default()], ..Default::default() }
     }
 
     fn wrong(request: v1::EnqueueRequest) -> Vec<String> {

@@ -216,9 +216,14 @@ mod tests {
     #[test]
     fn requeue_takes_dead_jobs_unless_told() {
         let made = requeue_of(filter("q", &[]), None).unwrap();
-        assert_eq!((made.filter.query.states, made.max_jobs), (StateSet::default().with(JobState::Dead), 1_000_000));
+        assert_eq!(
+            (made.filter.query.states, made.max_jobs),
+            (StateSet::default().with(JobState::Dead), 1_000_000)
+        );
         let both = [v1::JobState::Dead, v1::JobState::Drained];
-        assert!(requeue_of(filter("q", &both), Some(1)).unwrap().filter.query.states.contains(JobState::Drained));
+        assert!(
+            requeue_of(filter("q", &both), Some(1)).unwrap().filter.query.states.contains(JobState::Drained)
+        );
     }
 
     #[test]
@@ -247,7 +252,9 @@ mod tests {
 
     #[test]
     fn unknown_states_are_refused() {
-        let of = |states: Vec<i32>| purge_of(Some(v1::JobFilter { queue: "q".to_owned(), states, ..Default::default() }), None);
+        let of = |states: Vec<i32>| {
+            purge_of(Some(v1::JobFilter { queue: "q".to_owned(), states, ..Default::default() }), None)
+        };
         assert_eq!(
             wrong(of(vec![0, 2, 11, -1])),
             ["filter.states[0]", "filter.states[2]", "filter.states[3]"]

@@ -131,7 +131,11 @@ impl Fields {
         })
     }
 
-    pub(super) fn labels(&mut self, at: Path<'_>, said: HashMap<String, String>) -> Option<Vec<(Box<str>, Box<str>)>> {
+    pub(super) fn labels(
+        &mut self,
+        at: Path<'_>,
+        said: HashMap<String, String>,
+    ) -> Option<Vec<(Box<str>, Box<str>)>> {
         if said.len() > MAX_LABELS {
             self.wrong(at, format_args!("has more than {MAX_LABELS} entries"));
             return None;
@@ -156,9 +160,9 @@ impl Fields {
 
 #[cfg(test)]
 mod tests {
-    use prost_types::{Duration, Timestamp};
     use super::*;
     use crate::rpc::status::Failure;
+    use prost_types::{Duration, Timestamp};
 
     const NOW: WallTime = WallTime(1_700_000_000_000_000_000);
 

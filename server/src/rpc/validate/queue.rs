@@ -160,7 +160,11 @@ impl Mask {
                     retry.initial_backoff,
                 ),
                 multiplier: set(self.has("retry_policy.multiplier"), said.retry.multiplier, retry.multiplier),
-                max_backoff: set(self.has("retry_policy.max_backoff"), said.retry.max_backoff, retry.max_backoff),
+                max_backoff: set(
+                    self.has("retry_policy.max_backoff"),
+                    said.retry.max_backoff,
+                    retry.max_backoff,
+                ),
                 jitter: set(self.has("retry_policy.jitter"), said.retry.jitter, retry.jitter),
             },
             lease_duration: set(self.has("lease_duration"), said.lease_duration, default.lease_duration),
