@@ -96,7 +96,8 @@ mod tests {
     async fn enqueue(pages: &Pages, queue: &str, priorities: &[u32]) {
         let spec = |p: &u32| JobSpec { priority: Priority::new(*p).unwrap(), ..JobSpec::default() };
         let jobs = priorities.iter().map(spec).collect();
-        let enqueue = Enqueue { queue: QueueName::new(queue).unwrap(), jobs, request: None };
+        let enqueue =
+            Enqueue { queue: QueueName::new(queue).unwrap(), jobs, request: None, ..Default::default() };
         pages.handle.call(Command::Enqueue(enqueue), 1).await.unwrap().unwrap();
     }
 
