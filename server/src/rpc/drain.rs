@@ -192,7 +192,9 @@ mod tests {
             policy,
             detail: Some(Box::new(detail)),
             detail_at_rest: false,
-            ..Default::default()
+            expire_time: None,
+            cancel_requested: false,
+            batch: None,
         };
         (view, Body { payload: Some(vec![0; payload].into()), attributes, detail: None })
     }
