@@ -335,7 +335,9 @@ impl Attributes {
     /// What they count in a job's bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.content_type.len() + self.idempotency_key.len() + self.labels.iter().map(|(n, v)| n.len() + v.len()).sum::<usize>()
+        self.content_type.len()
+            + self.idempotency_key.len()
+            + self.labels.iter().map(|(n, v)| n.len() + v.len()).sum::<usize>()
     }
 }
 

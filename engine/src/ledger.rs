@@ -541,7 +541,11 @@ impl Ledger {
                 self.drains.remove(set);
             }
             Mutation::Requested { request, answer } => {
-                self.requests.insert(RequestRecord { request: *request, answer: answer.clone(), time: now.engine });
+                self.requests.insert(RequestRecord {
+                    request: *request,
+                    answer: answer.clone(),
+                    time: now.engine,
+                });
             }
             Mutation::Retired { .. } => {}
         }

@@ -32,13 +32,14 @@ mod timer;
 mod tree;
 
 pub use command::{
-    Ack, Command, DeleteQueue, Drain, Enqueue, Extension, JobQuery, Lease, Nack, NackReason, PutQueue, Requeue,
-    RequestKey, StateSet, Sweep, Update,
+    Ack, Command, DeleteQueue, Drain, Enqueue, Extension, JobQuery, Lease, Nack, NackReason, PutQueue,
+    RequestKey, Requeue, StateSet, Sweep, Update,
 };
 pub use engine::{Effects, Engine, EngineConfig, JobsPage};
 pub use id::{JobId, LeaseToken, QueueId, Ticket};
 pub use job::{
-    Attempt, Attributes, Detail, Due, JobError, JobRecord, JobSpec, JobState, JobView, LeasedJob, Priority, Start,
+    Attempt, Attributes, Detail, Due, JobError, JobRecord, JobSpec, JobState, JobView, LeasedJob, Priority,
+    Start,
 };
 pub use ledger::{DrainRecord, IdempotencyRecord, Ledger, RequestRecord};
 pub use loader::{LoadError, Loader};

@@ -83,7 +83,13 @@ impl Engine {
                 let place = Place { queue, key };
                 let policy = rule.overflow.unwrap_or(settings.overflow);
                 let held = Amount { jobs: load.jobs(), bytes: load.bytes };
-                let look = Look { capacity: rule.capacity, reserve: settings.reserve, policy, held, leased: load.leased() };
+                let look = Look {
+                    capacity: rule.capacity,
+                    reserve: settings.reserve,
+                    policy,
+                    held,
+                    leased: load.leased(),
+                };
                 match look.at(place, &demand, Full::Key, &mut overflowing, &mut waits) {
                     None => {}
                     Some(refused) => return refused,
@@ -94,7 +100,13 @@ impl Engine {
         let place = Place { queue, key: Key::default() };
         let held = Amount { jobs: known.counts.live(), bytes: known.bytes };
         let leased = known.counts.get(crate::job::JobState::Leased);
-        let look = Look { capacity: settings.capacity, reserve: settings.reserve, policy: settings.overflow, held, leased };
+        let look = Look {
+            capacity: settings.capacity,
+            reserve: settings.reserve,
+            policy: settings.overflow,
+            held,
+            leased,
+        };
         let demand = Demand::of(jobs, settings.reserve);
         if let Some(refused) = look.at(place, &demand, Full::Queue, &mut overflowing, &mut waits) {
             return refused;
@@ -130,7 +142,8 @@ impl Engine {
     pub(super) fn room_in(&self, queue: QueueId, now: crate::time::Now) -> Span {
         const LEAST: Span = Span::from_millis(100);
         const MOST: Span = Span::from_secs(5);
-        let rates = self.index.desks.get(&queue).and_then(Desk::rates).map(|rates| rates.per_second(now.engine));
+        let rates =
+            self.index.desks.get(&queue).and_then(Desk::rates).map(|rates| rates.per_second(now.engine));
         let acked = rates.map_or(0.0, |rates| rates.acked);
         if acked <= 0.0 {
             return Span::from_secs(1);
@@ -194,10 +207,8 @@ impl Look {
             if self.leased >= most.jobs {
                 return Some(Room::Full(what));
             }
-            let sum = Amount {
-                jobs: self.held.jobs + demand.all.jobs,
-                bytes: self.held.bytes + demand.all.bytes,
-            };
+            let sum =
+                Amount { jobs: self.held.jobs + demand.all.jobs, bytes: self.held.bytes + demand.all.bytes };
             if sum.jobs > most.jobs || sum.bytes > most.bytes {
                 overflowing.push((place, most));
             }
@@ -234,7 +245,9 @@ impl Look {
     /// What may be there in all, with the reserve if something of the demand may use it.
     fn most(&self, demand: &Demand) -> Amount {
         let reserve = self.reserve.filter(|_| demand.ordinary.jobs < demand.all.jobs);
-        let more = |capacity: u64| reserve.map_or(0, |reserve| (capacity * u64::from(reserve.percent)).div_ceil(100));
+        let more = |capacity: u64| {
+            reserve.map_or(0, |reserve| (capacity * u64::from(reserve.percent)).div_ceil(100))
+        };
         let most = |capacity: Option<u64>| capacity.map_or(u64::MAX, |capacity| capacity + more(capacity));
         Amount { jobs: most(self.capacity.jobs), bytes: most(self.capacity.bytes) }
     }
@@ -344,7 +357,9 @@ mod tests {
         let capacity = Capacity { jobs: Some(1_000), bytes: None };
         let held = Amount { jobs: 400, bytes: 0 };
         let rates = |enqueued| QueueRates { enqueued, acked: 5.0, ..QueueRates::default() };
-        let level = |enqueued| level(Level::Ok, utilization(&capacity, held), fills_in(&capacity, held, &rates(enqueued)));
+        let level = |enqueued| {
+            level(Level::Ok, utilization(&capacity, held), fills_in(&capacity, held, &rates(enqueued)))
+        };
         assert_eq!(level(16.0), Level::Warning);
         assert_eq!(level(14.0), Level::Ok);
         assert_eq!(level(5.0), Level::Ok);
@@ -354,7 +369,10 @@ mod tests {
     fn reserve_is_for_urgent_jobs_alone() {
         let reserve = Some(Reserve { min_priority: crate::job::Priority::HIGHEST, percent: 10 });
         let capacity = Capacity { jobs: Some(10), bytes: None };
-        let job = |priority| JobSpec { priority: crate::job::Priority::new(priority).unwrap(), ..JobSpec::default() };
+        let job = |priority| JobSpec {
+            priority: crate::job::Priority::new(priority).unwrap(),
+            ..JobSpec::default()
+        };
         let fits = |held, priorities: &[u32]| {
             let jobs: Vec<JobSpec> = priorities.iter().map(|priority| job(*priority)).collect();
             let held = Amount { jobs: held, bytes: 0 };

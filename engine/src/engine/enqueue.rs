@@ -111,7 +111,9 @@ impl Engine {
         if self.room.len_of(queue) == 0 {
             return None;
         }
-        self.places(queue, jobs).into_iter().find(|place| Some(place) != served && self.room.is_waited_at(place))
+        self.places(queue, jobs)
+            .into_iter()
+            .find(|place| Some(place) != served && self.room.is_waited_at(place))
     }
 
     /// The jobs of a request that came before, by their place in it: within it, or as others did.

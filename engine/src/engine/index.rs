@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use crate::engine::desk::{Buried, Desk};
 use crate::engine::history::Forgetting;
-use crate::id::{JobId, QueueId};
 use crate::engine::line::Line;
+use crate::id::{JobId, QueueId};
 use crate::job::{JobState, Priority};
 use crate::ledger::Ledger;
 use crate::ledger::jobs::{Job, Slot};

@@ -41,7 +41,8 @@ impl WaitingRoom {
 
     /// Whether one more may wait.
     pub(crate) fn has_space(&self, enqueue: &Enqueue) -> bool {
-        self.calls.len() < MAX_WAITING_ENQUEUES && self.bytes + bytes_of(&enqueue.jobs) <= MAX_WAITING_ENQUEUE_BYTES
+        self.calls.len() < MAX_WAITING_ENQUEUES
+            && self.bytes + bytes_of(&enqueue.jobs) <= MAX_WAITING_ENQUEUE_BYTES
     }
 
     pub(crate) fn is_waited_at(&self, place: &Place) -> bool {

@@ -108,7 +108,8 @@ impl Engine {
             code: "LEASE_EXPIRED".into(),
             message: "the lease expired before its worker settled the job".into(),
         };
-        let next = self.next_unless_over(slot, now).unwrap_or_else(|| self.next_after_failure(slot, None, now));
+        let next =
+            self.next_unless_over(slot, now).unwrap_or_else(|| self.next_after_failure(slot, None, now));
         self.give_back(slot, ReturnCause::Expired, next, Some(Box::new(error)), now, effects);
     }
 

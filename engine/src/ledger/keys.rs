@@ -132,7 +132,11 @@ impl Keys {
             if node.users > 0 {
                 return;
             }
-            debug_assert_eq!(node.load, Load::default(), "nobody has the key, and still something waits under it");
+            debug_assert_eq!(
+                node.load,
+                Load::default(),
+                "nobody has the key, and still something waits under it"
+            );
             let hash = self.hasher.hash_one((node.queue.0, &*node.text));
             let outer = node.outer;
             node.text = Key::default();
