@@ -181,6 +181,12 @@ impl Ledger {
     pub fn serial(&self) -> u64 {
         self.serial
     }
+
+    /// The last number given to a queue.
+    #[must_use]
+    pub fn last_queue(&self) -> QueueId {
+        QueueId(self.last_queue)
+    }
 }
 
 /// For the engine.
@@ -232,14 +238,25 @@ impl Ledger {
         self.serial = self.serial.max(serial);
     }
 
+    /// Queues up to `last` were given their numbers: those that are not there are forgotten.
+    pub(crate) fn raise_last_queue(&mut self, last: QueueId) {
+        self.last_queue = self.last_queue.max(last.0);
+    }
+
+    /// Whether there is such a queue, and it was not deleted.
+    pub(crate) fn is_open(&self, queue: QueueId) -> bool {
+        self.queues.get(&queue).is_some_and(|queue| !queue.record.deleted)
+    }
+
     pub(crate) fn put_queue(&mut self, record: QueueRecord) {
-        self.last_queue = self.last_queue.max(record.id.0);
+        self.raise_last_queue(record.id);
         if record.deleted {
             self.deleted.insert(record.id);
             if self.by_name.get(&record.name) == Some(&record.id) {
                 self.by_name.remove(&record.name);
             }
-        } else {
+        } else if self.by_name.get(&record.name).is_none_or(|named| *named <= record.id) {
+            // Of two queues of one name the older is deleted, though a replay may not know it yet.
             self.by_name.insert(record.name.clone(), record.id);
         }
         match self.queues.get_mut(&record.id) {
@@ -320,6 +337,11 @@ impl Ledger {
             }
             Mutation::Enqueued { queue, first, jobs } => {
                 if !self.queues.contains_key(queue) {
+                    // A replay may begin after the queue did, and when it ends nothing is left of either.
+                    if queue.0 <= self.last_queue {
+                        self.raise_serial(first.0 + jobs.len() as u64 - 1);
+                        return Ok(());
+                    }
                     return Err(Contradiction(format!(
                         "jobs from {first} on came into queue {}, which is unknown",
                         queue.0
@@ -494,17 +516,25 @@ impl Ledger {
                 }
             }
             Mutation::QueueDeleted { queue } => {
+                // A replay has brought keys of jobs whatever the queue's record includes.
+                self.idempotency.forget_queue(*queue);
                 if !covered.queue(*queue)
                     && let Some(known) = self.queues.get(queue)
                 {
                     self.put_queue(QueueRecord { deleted: true, ..known.record.clone() });
-                    self.idempotency.forget_queue(*queue);
                 }
             }
             Mutation::QueueForgotten { queue } => {
-                if self.queues.get(queue).is_some_and(|known| known.counts.sum() == 0) {
+                if let Some(known) = self.queues.get(queue)
+                    && known.counts.sum() == 0
+                {
+                    // A replay may begin after the queue was deleted, with a record from before.
+                    if self.by_name.get(&known.record.name) == Some(queue) {
+                        self.by_name.remove(&known.record.name);
+                    }
                     self.queues.remove(queue);
                     self.deleted.remove(queue);
+                    self.idempotency.forget_queue(*queue);
                 }
             }
             Mutation::DrainForgotten { set } => {
@@ -653,9 +683,13 @@ impl Queue {
 }
 
 impl Job {
-    /// Keeps of the detail only what the job itself said.
+    /// Keeps of the detail only what the job itself said, and when its time to live passes.
     pub(crate) fn let_go_of_detail(&mut self) {
+        let expire = self.expire();
         self.keep_what_was_said();
+        if expire.is_some() {
+            self.detail_mut().expire = expire;
+        }
         self.detail_at_rest = true;
     }
 

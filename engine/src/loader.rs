@@ -65,6 +65,12 @@ impl Loader {
         self.ledger.raise_serial(serial);
     }
 
+    /// Queues up to this one were given their numbers: of those that do not come as records or in groups
+    /// nothing is left, and what groups say of their jobs is passed over.
+    pub fn last_queue(&mut self, last: QueueId) {
+        self.ledger.raise_last_queue(last);
+    }
+
     /// A queue.
     pub fn queue(&mut self, record: QueueRecord, as_of: u64) {
         if is_newest(self.as_of.queues.get(&record.id), as_of) {
@@ -102,9 +108,12 @@ impl Loader {
         }
     }
 
-    /// An idempotency key. Records come oldest first for each queue, before any group.
+    /// An idempotency key. Records come oldest first for each queue, after the queues and before any group.
+    /// Those of queues that are gone are passed over.
     pub fn idempotency(&mut self, record: IdempotencyRecord) {
-        self.ledger.idempotency.insert(record);
+        if self.ledger.is_open(record.queue) {
+            self.ledger.idempotency.insert(record);
+        }
     }
 
     /// An answered request. Records come oldest first, before any group.
