@@ -61,6 +61,7 @@ impl Engine {
             self.record(Mutation::DrainForgotten { set }, now, effects);
         }
         self.index.close(queue);
+        self.stirred.retain(|stirred| *stirred != queue);
         self.record(Mutation::QueueForgotten { queue }, now, effects);
         self.cleared_until = JobId(0);
     }

@@ -45,10 +45,6 @@ impl WaitingRoom {
             && self.bytes + bytes_of(&enqueue.jobs) <= MAX_WAITING_ENQUEUE_BYTES
     }
 
-    pub(crate) fn is_waited_at(&self, place: &Place) -> bool {
-        self.at.contains_key(place)
-    }
-
     pub(crate) fn add(&mut self, ticket: Ticket, enqueue: Enqueue, place: Place, now: Timestamp) {
         let (timeout, bytes) = (now + enqueue.wait, bytes_of(&enqueue.jobs));
         self.put(ticket, Call { enqueue, place, timeout, bytes });
@@ -89,7 +85,8 @@ impl WaitingRoom {
         }
     }
 
-    fn first(&self, place: &Place) -> Option<Ticket> {
+    /// Who waits at a place and came first.
+    pub(super) fn first(&self, place: &Place) -> Option<Ticket> {
         self.at.get(place)?.first().copied()
     }
 
@@ -151,7 +148,7 @@ impl Engine {
     fn serve_one(&mut self, ticket: Ticket, place: &Place, now: Now, effects: &mut Effects) -> bool {
         let Some(mut call) = self.room.take(ticket) else { return false };
         effects.touch(place.queue);
-        match self.admit(&mut call.enqueue, Some(place), now, effects) {
+        match self.admit(ticket, &mut call.enqueue, now, effects) {
             Admission::Answered(answer) => {
                 effects.answers.push((ticket, answer));
                 true
