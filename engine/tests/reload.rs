@@ -34,7 +34,13 @@ fn job(key: &str, batch: Option<&str>) -> JobSpec {
 
 fn enqueue(queue: &str, job: JobSpec) -> Command {
     let queue = name(queue);
-    Command::Enqueue(Enqueue { queue, jobs: vec![job], request: None, batch_totals: Vec::new(), wait: Span::ZERO })
+    Command::Enqueue(Enqueue {
+        queue,
+        jobs: vec![job],
+        request: None,
+        batch_totals: Vec::new(),
+        wait: Span::ZERO,
+    })
 }
 
 fn delete(queue: &str) -> Command {
@@ -149,7 +155,8 @@ fn batch_that_was_forgotten_and_began_again_keeps_its_later_jobs() {
 #[test]
 fn job_at_rest_still_says_when_its_time_to_live_passes() {
     let (mut engine, mut life) = (engine(), Life::default());
-    life.apply(&mut engine, enqueue("a", JobSpec { ttl: Some(Span::from_secs(9)), ..job("", None) })).unwrap();
+    life.apply(&mut engine, enqueue("a", JobSpec { ttl: Some(Span::from_secs(9)), ..job("", None) }))
+        .unwrap();
     let id = JobId(engine.ledger().serial());
     let request = RequestKey { id: 1, content: 1 };
     life.apply(&mut engine, Command::Drain(Drain { queue: name("a"), request, max_jobs: 1 })).unwrap();

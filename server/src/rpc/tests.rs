@@ -2,10 +2,14 @@
 
 mod admin;
 mod bad;
+mod change;
 mod drain;
 mod enqueue;
 mod lease;
+mod operator;
+mod room;
 mod watch;
+mod work;
 
 use sluice_engine::EngineConfig;
 use sluice_proto::v1;
