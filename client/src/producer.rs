@@ -82,7 +82,7 @@ impl Producer {
         EnqueueRequest {
             queue: self.queue.clone(),
             jobs: jobs.into_iter().map(Into::into).collect(),
-            request_id: String::new(),
+            ..Default::default()
         }
     }
 }

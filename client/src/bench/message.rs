@@ -97,7 +97,7 @@ impl RequestTemplate {
 
     /// A request with so many jobs; `key` gives each its key.
     pub(super) fn encode(&self, jobs: u32, request_id: String, mut key: impl FnMut() -> String) -> Bytes {
-        let frame = EnqueueRequest { queue: self.queue.clone(), request_id, jobs: Vec::new() };
+        let frame = EnqueueRequest { queue: self.queue.clone(), request_id, ..Default::default() };
         let mut request =
             BytesMut::with_capacity(frame.encoded_len() + jobs as usize * (self.payload.len() + 64));
         frame.encode_raw(&mut request);
@@ -132,6 +132,7 @@ mod tests {
             queue: "q".to_owned(),
             jobs: vec![job("k1"), job("k2")],
             request_id: "id".to_owned(),
+            ..Default::default()
         };
         assert_eq!(EnqueueRequest::decode(bytes.clone()).unwrap(), expected);
         let stream = StreamRequest { sequence: 7, request: bytes };
@@ -143,7 +144,7 @@ mod tests {
     fn light_messages_read_and_write_what_the_contract_means() {
         let job = proto::Job { job_id: "42".to_owned(), payload: Some("x".into()), ..proto::Job::default() };
         let leased = proto::LeasedJob { job: Some(job), lease_token: 9, ..proto::LeasedJob::default() };
-        let light: Leased = as_light(&proto::LeaseResponse { jobs: vec![leased], retry_after: None });
+        let light: Leased = as_light(&proto::LeaseResponse { jobs: vec![leased], ..Default::default() });
         assert_eq!((light.jobs[0].job.clone().unwrap().job_id, light.jobs[0].lease_token), ("42".into(), 9));
 
         let acks = Acks { acks: vec![Ack { job_id: "42".into(), lease_token: 9 }] };
@@ -154,8 +155,8 @@ mod tests {
         let results = vec![proto::AckResult { job_id: "42".to_owned(), error: error.clone() }];
         assert_eq!(as_light::<Acked>(&proto::AckResponse { results }).results[0].error, error);
 
-        let jobs = vec![proto::EnqueuedJob { job_id: "42".to_owned() }; 3];
-        let response = proto::EnqueueResponse { jobs };
+        let jobs = vec![proto::EnqueuedJob { job_id: "42".to_owned(), ..Default::default() }; 3];
+        let response = proto::EnqueueResponse { jobs, ..Default::default() };
         assert_eq!(as_light::<Enqueued>(&response).jobs.len(), 3);
         let outcome = Some(proto::enqueue_stream_response::Outcome::Response(response));
         let light: StreamResponse = as_light(&proto::EnqueueStreamResponse { sequence: 7, outcome });

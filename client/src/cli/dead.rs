@@ -60,18 +60,22 @@ impl Dead {
     pub(super) async fn run(self, session: &Session) -> Result<(), CliError> {
         match self {
             Dead::List(command) => {
-                let filter = JobFilter { queue: command.queue, states: vec![JobState::Dead.into()] };
+                let filter = JobFilter {
+                    queue: command.queue,
+                    states: vec![JobState::Dead.into()],
+                    ..Default::default()
+                };
                 list(session, filter, command.listing).await
             }
             Dead::Requeue(sweep) => {
                 let (filter, max_jobs) = sweep.into_filter();
-                let request = RequeueJobsRequest { filter: Some(filter), max_jobs };
+                let request = RequeueJobsRequest { filter: Some(filter), max_jobs, ..Default::default() };
                 let requeued_jobs = session.client.requeue_jobs(request).await?;
                 Ok(session.output.line(&format!("{requeued_jobs} requeued"), &Requeued { requeued_jobs })?)
             }
             Dead::Purge(sweep) => {
                 let (filter, max_jobs) = sweep.into_filter();
-                let request = PurgeJobsRequest { filter: Some(filter), max_jobs };
+                let request = PurgeJobsRequest { filter: Some(filter), max_jobs, ..Default::default() };
                 let purged_jobs = session.client.purge_jobs(request).await?;
                 Ok(session.output.line(&format!("{purged_jobs} purged"), &Purged { purged_jobs })?)
             }
@@ -82,6 +86,6 @@ impl Dead {
 impl Sweep {
     fn into_filter(self) -> (JobFilter, Option<u32>) {
         let states = self.states.into_iter().map(Into::into).collect();
-        (JobFilter { queue: self.queue, states }, self.max_jobs)
+        (JobFilter { queue: self.queue, states, ..Default::default() }, self.max_jobs)
     }
 }

@@ -105,7 +105,8 @@ impl Enqueue {
             return bulk.run(session).await;
         }
         let (queue, request_id) = (self.queue.clone(), self.request_id.clone());
-        let request = EnqueueRequest { queue, request_id, jobs: vec![self.into_spec()?] };
+        let request =
+            EnqueueRequest { queue, request_id, jobs: vec![self.into_spec()?], ..Default::default() };
         for job in session.client.enqueue(request).await?.jobs {
             session.output.line(&job.job_id, &EnqueuedView { job_id: job.job_id.clone() })?;
         }
@@ -130,6 +131,7 @@ impl Enqueue {
             retry_policy: self.policy.into_proto(),
             labels: self.labels.into_iter().collect(),
             content_type: self.content_type,
+            ..Default::default()
         })
     }
 }

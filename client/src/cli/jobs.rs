@@ -45,7 +45,7 @@ impl Jobs {
     pub(super) async fn run(self, session: &Session) -> Result<(), CliError> {
         let Jobs::List(command) = self;
         let states = command.states.into_iter().map(Into::into).collect();
-        list(session, JobFilter { queue: command.queue, states }, command.listing).await
+        list(session, JobFilter { queue: command.queue, states, ..Default::default() }, command.listing).await
     }
 }
 

@@ -137,7 +137,7 @@ impl Put {
             dead_retention: self.dead_retention.map(span_to_proto),
             priority_ageing: self.priority_ageing.map(span_to_proto),
             etag: self.etag,
-            create_time: None,
+            ..Default::default()
         }
     }
 }

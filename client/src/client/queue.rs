@@ -13,7 +13,7 @@ use crate::{
         AckRequest, AckResponse, DrainRequest, DrainResponse, EnqueueRequest, EnqueueResponse,
         EnqueueStreamRequest, EnqueueStreamResponse, ExtendLeaseRequest, ExtendLeaseResponse, GetJobRequest,
         GetQueueStatusRequest, Job, LeaseRequest, LeaseResponse, NackRequest, NackResponse, QueueStatus,
-        WatchQueueRequest, WatchQueueResponse,
+        WatchQueueRequest, WatchQueueResponse, WatchQueuesRequest, WatchQueuesResponse,
     },
     span::span_from_proto,
 };
@@ -37,7 +37,7 @@ impl Client {
     /// # Errors
     /// `NotFound` when there is none of this id.
     pub async fn get_job(&self, job_id: impl Into<String>, include_payload: bool) -> Result<Job, Error> {
-        let request = GetJobRequest { job_id: job_id.into(), include_payload };
+        let request = GetJobRequest { job_id: job_id.into(), include_payload, ..Default::default() };
         let send = |channel, request| async move { self.queue_service(channel).get_job(request).await };
         let answer = self.call(Repeat::Always, Duration::ZERO, request, send).await?;
         answer.job.ok_or_else(|| missing("job"))
@@ -86,7 +86,7 @@ impl Client {
     /// # Errors
     /// What the server refuses, and a connection that stays broken.
     pub async fn queue_status(&self, queue: impl Into<String>) -> Result<QueueStatus, Error> {
-        let request = GetQueueStatusRequest { queue: queue.into() };
+        let request = GetQueueStatusRequest { queue: queue.into(), ..Default::default() };
         let send =
             |channel, request| async move { self.queue_service(channel).get_queue_status(request).await };
         let answer = self.call(Repeat::Always, Duration::ZERO, request, send).await?;
@@ -103,6 +103,19 @@ impl Client {
     ) -> Result<Streaming<WatchQueueResponse>, Error> {
         let mut service = self.queue_service(self.shared.pool.next());
         self.opened(service.watch_queue(self.request(request))).await
+    }
+
+    /// Streams how all queues stand whose name matches a pattern, until the server stops or the connection
+    /// breaks.
+    ///
+    /// # Errors
+    /// What the server refuses, and a connection that cannot be made.
+    pub async fn watch_queues(
+        &self,
+        request: WatchQueuesRequest,
+    ) -> Result<Streaming<WatchQueuesResponse>, Error> {
+        let mut service = self.queue_service(self.shared.pool.next());
+        self.opened(service.watch_queues(self.request(request))).await
     }
 
     /// Takes everything that waits out of `queue`, and reads it page by page; see [`DrainReader`].

@@ -14,7 +14,8 @@ use sluice_client::{
     Client, Code, RetryPolicy,
     proto::{
         Ack, DrainRequest, EnqueueError, EnqueueRequest, ItemError, Job, LeaseExtension, LeaseRequest, Nack,
-        admin_service_server::AdminServiceServer, queue_service_server::QueueServiceServer,
+        WatchQueuesResponse, admin_service_server::AdminServiceServer,
+        queue_service_server::QueueServiceServer,
     },
 };
 use tokio::{net::TcpListener, sync::Notify, task::AbortHandle};
@@ -67,6 +68,10 @@ pub(crate) struct State {
     pub(crate) drained: Vec<Job>,
     /// Streams of a drain break after one page, so many times.
     pub(crate) drain_breaks: usize,
+    /// What streams over many queues tell, each its own; then they are silent.
+    pub(crate) changes: VecDeque<Vec<Result<WatchQueuesResponse, Status>>>,
+    /// The patterns of those streams.
+    pub(crate) patterns: Vec<String>,
     /// Cancelled, with the answer yet to come, when a Lease has arrived.
     pub(crate) stop_at_lease: Option<tokio_util::sync::CancellationToken>,
 }

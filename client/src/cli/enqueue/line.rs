@@ -63,6 +63,7 @@ pub(super) fn parse(line: &[u8]) -> Result<JobSpec, String> {
         retry_policy: line.retry_policy.map(policy).transpose()?,
         labels: line.labels.unwrap_or_default(),
         content_type: line.content_type.unwrap_or_default(),
+        ..Default::default()
     })
 }
 
@@ -154,6 +155,7 @@ mod tests {
             }),
             labels: HashMap::from([("k".to_owned(), "v".to_owned())]),
             content_type: "text/plain".to_owned(),
+            ..Default::default()
         };
         assert_eq!(parse(line.as_bytes()), Ok(expected));
         let timed = parse(br#"{"run_time":"1970-01-01T00:00:09Z"}"#).unwrap();

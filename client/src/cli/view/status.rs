@@ -80,7 +80,7 @@ impl From<QueueStatus> for StatusView {
 
 impl From<StateCounts> for CountsView {
     fn from(counts: StateCounts) -> CountsView {
-        let StateCounts { scheduled, ready, leased, retrying, completed, dead, drained } = counts;
+        let StateCounts { scheduled, ready, leased, retrying, completed, dead, drained, .. } = counts;
         CountsView { scheduled, ready, leased, retrying, completed, dead, drained }
     }
 }

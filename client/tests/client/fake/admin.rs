@@ -9,7 +9,7 @@ use super::Shared;
 
 pub(crate) struct Admin(pub(crate) Arc<Shared>);
 
-fn missing<T>() -> Result<Response<T>, Status> {
+pub(super) fn missing<T>() -> Result<Response<T>, Status> {
     Err(Status::not_found("the fake has none"))
 }
 
@@ -61,6 +61,31 @@ impl AdminService for Admin {
         &self,
         _: Request<GetServerInfoRequest>,
     ) -> Result<Response<GetServerInfoResponse>, Status> {
+        missing()
+    }
+
+    async fn delete_queue(
+        &self,
+        _: Request<DeleteQueueRequest>,
+    ) -> Result<Response<DeleteQueueResponse>, Status> {
+        missing()
+    }
+
+    async fn pause_queue(
+        &self,
+        _: Request<PauseQueueRequest>,
+    ) -> Result<Response<PauseQueueResponse>, Status> {
+        missing()
+    }
+
+    async fn resume_queue(
+        &self,
+        _: Request<ResumeQueueRequest>,
+    ) -> Result<Response<ResumeQueueResponse>, Status> {
+        missing()
+    }
+
+    async fn list_keys(&self, _: Request<ListKeysRequest>) -> Result<Response<ListKeysResponse>, Status> {
         missing()
     }
 }

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Shared, State};
+use super::{Shared, State, admin::missing};
 
 pub(crate) struct Queue(pub(crate) Arc<Shared>);
 
@@ -48,6 +48,8 @@ impl Queue {
 impl QueueService for Queue {
     type EnqueueStreamStream = Answers<EnqueueStreamResponse>;
     type WatchQueueStream = Answers<WatchQueueResponse>;
+    type WatchQueuesStream = Answers<WatchQueuesResponse>;
+    type WorkStream = Answers<WorkResponse>;
     type DrainStream = Answers<DrainResponse>;
 
     async fn enqueue(&self, request: Request<EnqueueRequest>) -> Result<Response<EnqueueResponse>, Status> {
@@ -111,9 +113,9 @@ impl QueueService for Queue {
                 let lease_token = u64::from(job.deliveries);
                 state.leased.insert(job.job_id.clone(), (lease_token, job.clone()));
                 let lease_duration = request.lease_duration;
-                LeasedJob { job: Some(job), lease_token, lease_duration, lease_expire_time: None }
+                LeasedJob { job: Some(job), lease_token, lease_duration, ..Default::default() }
             };
-            LeaseResponse { jobs: jobs.into_iter().map(lease).collect(), retry_after: None }
+            LeaseResponse { jobs: jobs.into_iter().map(lease).collect(), ..Default::default() }
         })
     }
 
@@ -157,7 +159,7 @@ impl QueueService for Queue {
             let result = |lease: LeaseExtension| {
                 state.extensions.push(lease.clone());
                 let error = state.refuse_extensions.clone();
-                ExtendLeaseResult { job_id: lease.job_id, error, lease_expire_time: None }
+                ExtendLeaseResult { job_id: lease.job_id, error, ..Default::default() }
             };
             ExtendLeaseResponse { results: request.into_inner().leases.into_iter().map(result).collect() }
         })
@@ -179,6 +181,20 @@ impl QueueService for Queue {
         let status = status(&self.0.state.lock().unwrap());
         let first = tokio_stream::once(Ok(WatchQueueResponse { status: Some(status) }));
         Ok(Response::new(Box::pin(first.chain(tokio_stream::pending()))))
+    }
+
+    async fn watch_queues(
+        &self,
+        request: Request<WatchQueuesRequest>,
+    ) -> Result<Response<Self::WatchQueuesStream>, Status> {
+        self.begin("watch_queues", &request).await?;
+        let changes = {
+            let mut state = self.0.state.lock().unwrap();
+            state.patterns.push(request.into_inner().queue_pattern);
+            state.changes.pop_front().unwrap_or_default()
+        };
+        self.0.called.notify_waiters();
+        Ok(Response::new(Box::pin(tokio_stream::iter(changes).chain(tokio_stream::pending()))))
     }
 
     async fn drain(&self, request: Request<DrainRequest>) -> Result<Response<Self::DrainStream>, Status> {
@@ -203,6 +219,29 @@ impl QueueService for Queue {
         }
         Ok(Response::new(Box::pin(tokio_stream::iter(pages))))
     }
+
+    async fn batch_get_jobs(
+        &self,
+        _: Request<BatchGetJobsRequest>,
+    ) -> Result<Response<BatchGetJobsResponse>, Status> {
+        missing()
+    }
+
+    async fn cancel_job(&self, _: Request<CancelJobRequest>) -> Result<Response<CancelJobResponse>, Status> {
+        missing()
+    }
+
+    async fn update_job(&self, _: Request<UpdateJobRequest>) -> Result<Response<UpdateJobResponse>, Status> {
+        missing()
+    }
+
+    async fn get_batch(&self, _: Request<GetBatchRequest>) -> Result<Response<GetBatchResponse>, Status> {
+        missing()
+    }
+
+    async fn work(&self, _: Request<Streaming<WorkRequest>>) -> Result<Response<Self::WorkStream>, Status> {
+        missing()
+    }
 }
 
 fn outcome(state: &mut State, request: EnqueueRequest) -> enqueue_stream_response::Outcome {
@@ -214,7 +253,8 @@ fn outcome(state: &mut State, request: EnqueueRequest) -> enqueue_stream_respons
 }
 
 fn enqueued(job_ids: Vec<String>) -> EnqueueResponse {
-    EnqueueResponse { jobs: job_ids.into_iter().map(|job_id| EnqueuedJob { job_id }).collect() }
+    let job = |job_id| EnqueuedJob { job_id, ..Default::default() };
+    EnqueueResponse { jobs: job_ids.into_iter().map(job).collect(), ..Default::default() }
 }
 
 fn status(state: &State) -> QueueStatus {
