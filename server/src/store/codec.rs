@@ -3,6 +3,7 @@
 //!
 //! All numbers are little-endian. An event is `kind u8, bytes u32`, then so many bytes.
 
+mod besides;
 mod field;
 #[cfg(test)]
 mod golden;
@@ -13,18 +14,21 @@ mod setting;
 
 use bytes::{Buf, BufMut, Bytes};
 use sluice_engine::{
-    Enqueued, JobError, JobId, Mutation, Next, QueueId, QueueName, RequestKey, ReturnCause, Timestamp,
+    BatchName, Due, Enqueued, JobError, JobId, Mutation, Next, Priority, QueueId, QueueName, RequestKey,
+    ReturnCause, Timestamp, WallTime,
 };
 
+pub(crate) use besides::{get_besides, put_besides};
 pub(crate) use field::{DecodeError, get_bytes, get_count, get_text, put_bytes, put_count, put_text, take};
 pub(crate) use job::{body_of, get_attributes, next_record, put_attributes};
-pub(crate) use setting::{get_patch, get_settings, put_patch, put_settings};
+pub(crate) use setting::{get_first_settings, get_patch, get_settings, put_patch, put_settings};
 
 use job::RawJob;
 
 /// The kinds of event, as they are on disk: keep the numbers.
 mod kind {
-    pub(super) const QUEUE_PUT: u8 = 1;
+    /// With the first settings. Read, and written no more.
+    pub(super) const FIRST_QUEUE_PUT: u8 = 1;
     pub(super) const ENQUEUED: u8 = 2;
     pub(super) const PROMOTED: u8 = 3;
     pub(super) const LEASED: u8 = 4;
@@ -38,6 +42,18 @@ mod kind {
     pub(super) const DRAIN_FORGOTTEN: u8 = 12;
     pub(super) const REQUESTED: u8 = 13;
     pub(super) const RETIRED: u8 = 14;
+    pub(super) const QUEUE_PUT: u8 = 15;
+    pub(super) const REQUESTED_BESIDES: u8 = 16;
+    pub(super) const UPDATED: u8 = 17;
+    pub(super) const CANCEL_REQUESTED: u8 = 18;
+    pub(super) const CANCELLED: u8 = 19;
+    pub(super) const EXPIRED: u8 = 20;
+    pub(super) const DROPPED: u8 = 21;
+    pub(super) const REQUEUED_LATER: u8 = 22;
+    pub(super) const BATCH_ANNOUNCED: u8 = 23;
+    pub(super) const BATCHES_FORGOTTEN: u8 = 24;
+    pub(super) const QUEUE_DELETED: u8 = 25;
+    pub(super) const QUEUE_FORGOTTEN: u8 = 26;
 }
 
 /// A job's record within an event, told to whoever wants to find it again.
@@ -77,6 +93,12 @@ pub(crate) fn encode(mutation: &Mutation, out: &mut Vec<u8>, mut birth: impl FnM
             out.put_u64_le(id.0);
             out.put_u64_le(*sequence);
         }),
+        Mutation::Updated { id, priority, due, sequence } => event(out, kind::UPDATED, |out| {
+            out.put_u64_le(id.0);
+            out.put_u8(priority.get());
+            put_due(out, *due);
+            out.put_u64_le(*sequence);
+        }),
         Mutation::Leased { jobs, expire, worker } => event(out, kind::LEASED, |out| {
             out.put_u64_le(expire.0);
             put_text(out, worker);
@@ -93,6 +115,12 @@ pub(crate) fn encode(mutation: &Mutation, out: &mut Vec<u8>, mut birth: impl FnM
                 put_bytes(out, result);
             }
         }),
+        Mutation::CancelRequested { id } => {
+            event(out, kind::CANCEL_REQUESTED, |out| out.put_u64_le(id.0));
+        }
+        Mutation::Cancelled { id } => event(out, kind::CANCELLED, |out| out.put_u64_le(id.0)),
+        Mutation::Expired { jobs } => event(out, kind::EXPIRED, |out| put_ids(out, jobs)),
+        Mutation::Dropped { jobs } => event(out, kind::DROPPED, |out| put_ids(out, jobs)),
         Mutation::Returned { id, cause, next, error } => event(out, kind::RETURNED, |out| {
             out.put_u64_le(id.0);
             out.put_u8(*cause as u8);
@@ -110,24 +138,34 @@ pub(crate) fn encode(mutation: &Mutation, out: &mut Vec<u8>, mut birth: impl FnM
             out.put_u64_le(id.0);
             out.put_u64_le(*sequence);
         }),
+        Mutation::RequeuedLater { id, time } => event(out, kind::REQUEUED_LATER, |out| {
+            out.put_u64_le(id.0);
+            out.put_u64_le(time.0);
+        }),
         Mutation::Purged { jobs } => event(out, kind::PURGED, |out| put_ids(out, jobs)),
         Mutation::Forgotten { jobs } => event(out, kind::FORGOTTEN, |out| put_ids(out, jobs)),
         Mutation::DrainForgotten { set } => event(out, kind::DRAIN_FORGOTTEN, |out| out.put_u128_le(*set)),
-        Mutation::Requested { request, answer } => event(out, kind::REQUESTED, |out| {
-            put_request(out, *request);
-            out.put_u64_le(answer.first.0);
-            out.put_u32_le(answer.count);
+        Mutation::Requested { request, answer } => match &answer.besides {
+            None => event(out, kind::REQUESTED, |out| put_answered(out, *request, answer)),
+            Some(besides) => event(out, kind::REQUESTED_BESIDES, |out| {
+                put_answered(out, *request, answer);
+                put_besides(out, besides);
+            }),
+        },
+        Mutation::BatchAnnounced { queue, batch, total } => event(out, kind::BATCH_ANNOUNCED, |out| {
+            out.put_u32_le(queue.0);
+            put_text(out, batch);
+            out.put_u64_le(*total);
         }),
-        other @ (Mutation::Updated { .. }
-        | Mutation::CancelRequested { .. }
-        | Mutation::Cancelled { .. }
-        | Mutation::Expired { .. }
-        | Mutation::Dropped { .. }
-        | Mutation::RequeuedLater { .. }
-        | Mutation::BatchAnnounced { .. }
-        | Mutation::BatchesForgotten { .. }
-        | Mutation::QueueDeleted { .. }
-        | Mutation::QueueForgotten { .. }) => unreachable!("{other:?}"),
+        Mutation::BatchesForgotten { queue, batches } => event(out, kind::BATCHES_FORGOTTEN, |out| {
+            out.put_u32_le(queue.0);
+            put_count(out, batches.len());
+            batches.iter().for_each(|batch| put_text(out, batch));
+        }),
+        Mutation::QueueDeleted { queue } => event(out, kind::QUEUE_DELETED, |out| out.put_u32_le(queue.0)),
+        Mutation::QueueForgotten { queue } => {
+            event(out, kind::QUEUE_FORGOTTEN, |out| out.put_u32_le(queue.0));
+        }
         Mutation::Retired { segment } => event(out, kind::RETIRED, |out| out.put_u64_le(*segment)),
     }
 }
@@ -172,11 +210,13 @@ fn decode_event(
     birth: &mut impl FnMut(Birth),
 ) -> Result<Mutation, DecodeError> {
     Ok(match kind {
-        kind::QUEUE_PUT => {
+        kind::FIRST_QUEUE_PUT | kind::QUEUE_PUT => {
             let queue = QueueId(fields.try_get_u32_le()?);
             let version = fields.try_get_u64_le()?;
             let name = QueueName::new(get_text(fields)?).map_err(|_| DecodeError::Invalid("queue name"))?;
-            Mutation::QueuePut { queue, name, settings: Box::new(get_settings(fields)?), version }
+            let is_first = kind == kind::FIRST_QUEUE_PUT;
+            let settings = if is_first { get_first_settings(fields)? } else { get_settings(fields)? };
+            Mutation::QueuePut { queue, name, settings: Box::new(settings), version }
         }
         kind::ENQUEUED => {
             let queue = QueueId(fields.try_get_u32_le()?);
@@ -194,6 +234,13 @@ fn decode_event(
         kind::PROMOTED => {
             Mutation::Promoted { id: JobId(fields.try_get_u64_le()?), sequence: fields.try_get_u64_le()? }
         }
+        kind::UPDATED => {
+            let id = JobId(fields.try_get_u64_le()?);
+            let priority =
+                Priority::new(fields.try_get_u8()?.into()).ok_or(DecodeError::Invalid("priority"))?;
+            let due = get_due(fields)?;
+            Mutation::Updated { id, priority, due, sequence: fields.try_get_u64_le()? }
+        }
         kind::LEASED => {
             let expire = Timestamp(fields.try_get_u64_le()?);
             let worker = get_text(fields)?.into();
@@ -209,6 +256,10 @@ fn decode_event(
                 if fields.is_empty() { None } else { Some(Bytes::copy_from_slice(get_bytes(fields)?)) };
             Mutation::Acked { id, result }
         }
+        kind::CANCEL_REQUESTED => Mutation::CancelRequested { id: JobId(fields.try_get_u64_le()?) },
+        kind::CANCELLED => Mutation::Cancelled { id: JobId(fields.try_get_u64_le()?) },
+        kind::EXPIRED => Mutation::Expired { jobs: get_ids(fields)? },
+        kind::DROPPED => Mutation::Dropped { jobs: get_ids(fields)? },
         kind::RETURNED => {
             let id = JobId(fields.try_get_u64_le()?);
             let cause = ReturnCause::from_number(fields.try_get_u8()?)
@@ -225,17 +276,37 @@ fn decode_event(
         kind::REQUEUED => {
             Mutation::Requeued { id: JobId(fields.try_get_u64_le()?), sequence: fields.try_get_u64_le()? }
         }
+        kind::REQUEUED_LATER => Mutation::RequeuedLater {
+            id: JobId(fields.try_get_u64_le()?),
+            time: Timestamp(fields.try_get_u64_le()?),
+        },
         kind::PURGED => Mutation::Purged { jobs: get_ids(fields)? },
         kind::FORGOTTEN => Mutation::Forgotten { jobs: get_ids(fields)? },
         kind::DRAIN_FORGOTTEN => Mutation::DrainForgotten { set: fields.try_get_u128_le()? },
-        kind::REQUESTED => {
+        kind::REQUESTED | kind::REQUESTED_BESIDES => {
             let request = get_request(fields)?;
             let first = JobId(fields.try_get_u64_le()?);
-            Mutation::Requested {
-                request,
-                answer: Enqueued { first, count: fields.try_get_u32_le()?, besides: None },
-            }
+            let count = fields.try_get_u32_le()?;
+            let has_besides = kind == kind::REQUESTED_BESIDES;
+            let besides = has_besides.then(|| get_besides(fields)).transpose()?;
+            Mutation::Requested { request, answer: Enqueued { first, count, besides } }
         }
+        kind::BATCH_ANNOUNCED => {
+            let queue = QueueId(fields.try_get_u32_le()?);
+            let batch = get_batch(fields)?;
+            Mutation::BatchAnnounced { queue, batch, total: fields.try_get_u64_le()? }
+        }
+        kind::BATCHES_FORGOTTEN => {
+            let queue = QueueId(fields.try_get_u32_le()?);
+            let count = get_count(fields)?;
+            let mut batches = Vec::with_capacity(at_most(count, fields, 2));
+            for _ in 0..count {
+                batches.push(get_batch(fields)?);
+            }
+            Mutation::BatchesForgotten { queue, batches }
+        }
+        kind::QUEUE_DELETED => Mutation::QueueDeleted { queue: QueueId(fields.try_get_u32_le()?) },
+        kind::QUEUE_FORGOTTEN => Mutation::QueueForgotten { queue: QueueId(fields.try_get_u32_le()?) },
         kind::RETIRED => Mutation::Retired { segment: fields.try_get_u64_le()? },
         unknown => return Err(DecodeError::Kind(unknown)),
     })
@@ -307,6 +378,39 @@ pub(crate) fn get_error(input: &mut &[u8]) -> Result<JobError, DecodeError> {
     Ok(JobError { code: get_text(input)?.into(), message: get_text(input)?.into() })
 }
 
+fn get_batch(input: &mut &[u8]) -> Result<BatchName, DecodeError> {
+    BatchName::new(get_text(input)?).map_err(|_| DecodeError::Invalid("batch name"))
+}
+
+fn put_answered(out: &mut Vec<u8>, request: RequestKey, answer: &Enqueued) {
+    put_request(out, request);
+    out.put_u64_le(answer.first.0);
+    out.put_u32_le(answer.count);
+}
+
+fn put_due(out: &mut Vec<u8>, due: Option<Due>) {
+    match due {
+        None => out.put_u8(0),
+        Some(Due::Engine(time)) => {
+            out.put_u8(1);
+            out.put_u64_le(time.0);
+        }
+        Some(Due::Wall(time)) => {
+            out.put_u8(2);
+            out.put_u64_le(time.0);
+        }
+    }
+}
+
+fn get_due(input: &mut &[u8]) -> Result<Option<Due>, DecodeError> {
+    match input.try_get_u8()? {
+        0 => Ok(None),
+        1 => Ok(Some(Due::Engine(Timestamp(input.try_get_u64_le()?)))),
+        2 => Ok(Some(Due::Wall(WallTime(input.try_get_u64_le()?)))),
+        _ => Err(DecodeError::Invalid("time of a job")),
+    }
+}
+
 fn put_next(out: &mut Vec<u8>, next: Next) {
     match next {
         Next::Ready => out.put_u8(0),
@@ -315,7 +419,8 @@ fn put_next(out: &mut Vec<u8>, next: Next) {
             out.put_u64_le(time.0);
         }
         Next::Dead => out.put_u8(2),
-        Next::Cancelled | Next::Expired => unreachable!(),
+        Next::Cancelled => out.put_u8(3),
+        Next::Expired => out.put_u8(4),
     }
 }
 
@@ -324,6 +429,8 @@ fn get_next(input: &mut &[u8]) -> Result<Next, DecodeError> {
         0 => Ok(Next::Ready),
         1 => Ok(Next::Retry(Timestamp(input.try_get_u64_le()?))),
         2 => Ok(Next::Dead),
+        3 => Ok(Next::Cancelled),
+        4 => Ok(Next::Expired),
         _ => Err(DecodeError::Invalid("next state")),
     }
 }

@@ -3,8 +3,11 @@
 //!
 //! It knows records and rows, neither the log nor the engine's rules. Layouts: `docs/STORAGE.md`.
 
+mod batch;
 mod body;
+mod detail;
 mod drain;
+mod idempotency;
 mod job;
 mod load;
 mod meta;
@@ -12,6 +15,7 @@ mod moving;
 mod open;
 mod part;
 mod queue;
+mod removal;
 mod request;
 mod value;
 
@@ -39,6 +43,8 @@ pub(crate) struct Home {
     drain: Tree,
     queue: Tree,
     request: Tree,
+    batch: Tree,
+    idempotency: Tree,
     meta: Tree,
 }
 
@@ -53,7 +59,7 @@ pub(crate) enum StateTree {
     Retry,
     /// DEAD and DRAINED: kept whole, and can be requeued.
     Dead,
-    /// COMPLETED: history.
+    /// COMPLETED, CANCELLED, EXPIRED, DROPPED: history.
     Done,
 }
 
@@ -140,6 +146,11 @@ impl Home {
 
     /// The detail of a job at rest; none when it is not here.
     pub(crate) fn detail(&self, id: JobId) -> Result<Option<Box<Detail>>, StoreError> {
+        // The job may begin and end a new life meanwhile, and what lay apart go: then its record is another.
+        self.detail_now(id).or_else(|_| self.detail_now(id))
+    }
+
+    fn detail_now(&self, id: JobId) -> Result<Option<Box<Detail>>, StoreError> {
         let mut found: Option<StoredJob> = None;
         for tree in [StateTree::Dead, StateTree::Done] {
             if let Some(stored) = self.stored(tree, id)?
@@ -150,7 +161,7 @@ impl Home {
         }
         match found {
             None => Ok(None),
-            Some(stored) => Ok(self.with_result(stored)?.record.detail),
+            Some(stored) => Ok(self.with_apart(stored)?.record.detail),
         }
     }
 
@@ -161,15 +172,23 @@ impl Home {
         value.map(|v| job::decode(&key, &v).map_err(|e| self.damaged(tree.name(), &key, e))).transpose()
     }
 
-    /// With the result that lies apart, if one does.
-    fn with_result(&self, mut stored: StoredJob) -> Result<StoredJob, StoreError> {
-        if let Some(bytes) = stored.result_apart.take() {
-            let id = stored.record.id;
+    /// With what of its detail lies apart.
+    fn with_apart(&self, mut stored: StoredJob) -> Result<StoredJob, StoreError> {
+        let id = stored.record.id;
+        let apart = std::mem::take(&mut stored.apart);
+        if let Some(bytes) = apart.result {
             let result = self.whole(id, Kind::Result)?;
             if result.as_ref().map(Bytes::len) != Some(bytes as usize) {
                 return Err(self.damaged("body", &body::prefix(id), "a result is missing"));
             }
             stored.record.detail.get_or_insert_default().result = result;
+        }
+        if apart.history {
+            let key = body::history_key(id, stored.as_of);
+            let value = self.body.get(key).map_err(|e| self.failed("read a history", e))?;
+            let value = value.ok_or_else(|| self.damaged("body", &key, "a history is missing"))?;
+            let history = body::decode_history_row(&key, &value).map_err(self.malformed("body", &key))?;
+            stored.record.detail.get_or_insert_default().history = history;
         }
         Ok(stored)
     }

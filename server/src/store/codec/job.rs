@@ -6,22 +6,25 @@
 //! another job never passes.
 
 use bytes::{Buf, BufMut, Bytes};
-use sluice_engine::{Attributes, JobId, JobSpec, Key, Priority, RetryPatch, Span, Start, WallTime};
+use sluice_engine::{Attributes, BatchName, JobId, JobSpec, Key, Priority, RetryPatch, Span, Start, WallTime};
 
 use super::{DecodeError, get_count, get_patch, get_text, put_count, put_patch, put_text, take};
+use crate::idempotency;
 use crate::store::Body;
 
 /// Bytes of a record before those it counts.
 pub(super) const HEAD_BYTES: usize = 8;
 
-/// The fields a record has: keep the bits.
+/// The fields a record has: keep the bits. There is no bit left: what comes next is another kind of event.
 mod flag {
     pub(super) const KEY: u8 = 1;
     pub(super) const START_AFTER: u8 = 1 << 1;
     pub(super) const START_AT: u8 = 1 << 2;
     pub(super) const RETRY: u8 = 1 << 3;
     pub(super) const ATTRIBUTES: u8 = 1 << 4;
-    pub(super) const ALL: u8 = (1 << 5) - 1;
+    pub(super) const TTL: u8 = 1 << 5;
+    pub(super) const BATCH: u8 = 1 << 6;
+    pub(super) const IDEMPOTENCY_KEY: u8 = 1 << 7;
 }
 
 /// Appends a job's record.
@@ -58,6 +61,8 @@ pub(super) struct RawJob<'a> {
     start: Start,
     retry: Option<Box<RetryPatch>>,
     attributes: Attributes,
+    ttl: Option<Span>,
+    batch: Option<&'a str>,
     payload: &'a [u8],
 }
 
@@ -65,22 +70,21 @@ impl<'a> RawJob<'a> {
     pub(super) fn parse(record: &'a [u8]) -> Result<RawJob<'a>, DecodeError> {
         let mut input = record.get(HEAD_BYTES..).ok_or(DecodeError::Short)?;
         let flags = input.try_get_u8()?;
-        if flags & !flag::ALL != 0 {
-            return Err(DecodeError::Invalid("flags of a job"));
-        }
         let has = |flag: u8| flags & flag != 0;
-        Ok(RawJob {
-            priority: input.try_get_u8()?,
-            key: if has(flag::KEY) { get_text(&mut input)? } else { "" },
-            start: get_start(&mut input, has(flag::START_AFTER), has(flag::START_AT))?,
-            retry: has(flag::RETRY).then(|| get_patch(&mut input)).transpose()?.map(Box::new),
-            attributes: if has(flag::ATTRIBUTES) {
-                get_attributes(&mut input)?
-            } else {
-                Attributes::default()
-            },
-            payload: input,
-        })
+        let priority = input.try_get_u8()?;
+        let key = if has(flag::KEY) { get_text(&mut input)? } else { "" };
+        let start = get_start(&mut input, has(flag::START_AFTER), has(flag::START_AT))?;
+        let retry = has(flag::RETRY).then(|| get_patch(&mut input)).transpose()?.map(Box::new);
+        let mut attributes = match has(flag::ATTRIBUTES) {
+            true => get_attributes(&mut input)?,
+            false => Attributes::default(),
+        };
+        let ttl = has(flag::TTL).then(|| input.try_get_u64_le()).transpose()?.map(Span);
+        let batch = has(flag::BATCH).then(|| get_text(&mut input)).transpose()?;
+        if has(flag::IDEMPOTENCY_KEY) {
+            attributes.idempotency_key = get_text(&mut input)?.into();
+        }
+        Ok(RawJob { priority, key, start, retry, attributes, ttl, batch, payload: input })
     }
 
     /// As it was enqueued; the payload shares `memory`.
@@ -90,19 +94,22 @@ impl<'a> RawJob<'a> {
             "" => Key::default(),
             key => Key::new(key.to_owned()).map_err(|_| DecodeError::Invalid("key"))?,
         };
+        let batch = self.batch.map(BatchName::new).transpose();
         Ok(JobSpec {
             payload: memory.slice_ref(self.payload),
+            idempotency: hash_of(&self.attributes),
             attributes: self.attributes,
             key,
             priority,
             start: self.start,
             retry: self.retry,
-            ..JobSpec::default()
+            ttl: self.ttl,
+            batch: batch.map_err(|_| DecodeError::Invalid("batch name"))?,
         })
     }
 }
 
-/// Content type and labels.
+/// Content type and labels; not the idempotency key, which has its own place.
 pub(crate) fn put_attributes(out: &mut Vec<u8>, attributes: &Attributes) {
     put_text(out, &attributes.content_type);
     put_count(out, attributes.labels.len());
@@ -123,16 +130,27 @@ pub(crate) fn get_attributes(input: &mut &[u8]) -> Result<Attributes, DecodeErro
     Ok(Attributes { labels, content_type, ..Attributes::default() })
 }
 
+/// What the engine is told of the idempotency key: it is not written, but follows from the key.
+fn hash_of(attributes: &Attributes) -> Option<u128> {
+    let key = &attributes.idempotency_key;
+    (!key.is_empty()).then(|| idempotency::hash(key))
+}
+
 fn put_fields(out: &mut Vec<u8>, job: &JobSpec) {
     let mut flags = match job.start {
         Start::Now => 0,
         Start::After(_) => flag::START_AFTER,
         Start::At(_) => flag::START_AT,
     };
-    let has_attributes = job.attributes != Attributes::default();
+    debug_assert_eq!(job.idempotency, hash_of(&job.attributes), "the hash is that of the key");
+    let Attributes { labels, content_type, idempotency_key } = &job.attributes;
+    let has_attributes = !labels.is_empty() || !content_type.is_empty();
     flags |= if job.key.is_empty() { 0 } else { flag::KEY };
     flags |= if job.retry.is_some() { flag::RETRY } else { 0 };
     flags |= if has_attributes { flag::ATTRIBUTES } else { 0 };
+    flags |= if job.ttl.is_some() { flag::TTL } else { 0 };
+    flags |= if job.batch.is_some() { flag::BATCH } else { 0 };
+    flags |= if idempotency_key.is_empty() { 0 } else { flag::IDEMPOTENCY_KEY };
     out.put_u8(flags);
     out.put_u8(job.priority.get());
     if !job.key.is_empty() {
@@ -147,6 +165,15 @@ fn put_fields(out: &mut Vec<u8>, job: &JobSpec) {
     }
     if has_attributes {
         put_attributes(out, &job.attributes);
+    }
+    if let Some(ttl) = job.ttl {
+        out.put_u64_le(ttl.0);
+    }
+    if let Some(batch) = &job.batch {
+        put_text(out, batch);
+    }
+    if !idempotency_key.is_empty() {
+        put_text(out, idempotency_key);
     }
 }
 

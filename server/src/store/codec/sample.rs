@@ -7,11 +7,14 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use sluice_engine::{
-    Attributes, Enqueued, JobError, JobId, JobSpec, Key, Mutation, Next, Priority, QueueId, QueueName,
-    QueueSettings, RequestKey, RetryPatch, ReturnCause, Span, Start, Timestamp, WallTime,
+    Attributes, BatchName, Besides, Capacity, Due, Enqueued, FlowHintPolicy, FlowHintStep, JobError, JobId,
+    JobSpec, Key, KeyPattern, KeyRule, Mutation, Next, OverflowPolicy, Priority, QueueId, QueueName,
+    QueueSettings, RequestKey, Reserve, RetryPatch, ReturnCause, Span, Start, Timestamp, WallTime,
 };
 
-/// One of each kind, with every field in use.
+use crate::idempotency;
+
+/// One of each kind that was there first.
 pub(crate) fn one_of_each() -> Vec<Mutation> {
     let plain = JobSpec { payload: Bytes::from_static(b"plain"), ..JobSpec::default() };
     let rich = JobSpec {
@@ -19,6 +22,7 @@ pub(crate) fn one_of_each() -> Vec<Mutation> {
         attributes: Attributes {
             labels: vec![("tenant".into(), "acme".into())],
             content_type: "text/plain".into(),
+            idempotency_key: "".into(),
         },
         key: Key::new("bot42/group".to_owned()).unwrap(),
         priority: Priority::new(9).unwrap(),
@@ -30,6 +34,7 @@ pub(crate) fn one_of_each() -> Vec<Mutation> {
             max_backoff: Some(Span::from_secs(9)),
             jitter: Some(0.25),
         })),
+        ..JobSpec::default()
     };
     let at = JobSpec { start: Start::At(WallTime(0x0102_0304_0506_0708)), ..JobSpec::default() };
     let request = RequestKey { id: 0x0f0e_0d0c_0b0a_0908_0706_0504_0302_0100, content: 0xC0DE };
@@ -60,9 +65,82 @@ pub(crate) fn one_of_each() -> Vec<Mutation> {
         Mutation::Purged { jobs: vec![JobId(1_001)] },
         Mutation::Forgotten { jobs: vec![JobId(1_000)] },
         Mutation::DrainForgotten { set: request.id },
-        Mutation::Requested { request, answer: Enqueued { first: JobId(1_000), count: 3 } },
+        Mutation::Requested { request, answer: Enqueued { first: JobId(1_000), count: 3, besides: None } },
         Mutation::Retired { segment: 17 },
     ]
+}
+
+/// One of each kind that came later, and of those whose fields grew, with every field in use.
+pub(crate) fn one_of_each_later() -> Vec<Mutation> {
+    let attributes = Attributes { idempotency_key: "order-17".into(), ..Attributes::default() };
+    let job = JobSpec {
+        payload: Bytes::from_static(b"once"),
+        idempotency: Some(idempotency::hash("order-17")),
+        attributes,
+        ttl: Some(Span::from_secs(60)),
+        batch: Some(batch_name("import")),
+        ..JobSpec::default()
+    };
+    let request = RequestKey { id: 0x0f0e_0d0c_0b0a_0908_0706_0504_0302_0100, content: 0xC0DE };
+    let besides = Besides { duplicates: vec![(1, JobId(900))], dropped: vec![JobId(800), JobId(801)] };
+    vec![
+        Mutation::QueuePut {
+            queue: QueueId(3),
+            name: QueueName::new("sms.out").unwrap(),
+            settings: Box::new(full_settings()),
+            version: 2,
+        },
+        Mutation::Enqueued { queue: QueueId(3), first: JobId(1_000), jobs: vec![job] },
+        Mutation::Requested {
+            request,
+            answer: Enqueued { first: JobId(1_000), count: 3, besides: Some(Arc::new(besides)) },
+        },
+        Mutation::Updated {
+            id: JobId(1_000),
+            priority: Priority::new(9).unwrap(),
+            due: Some(Due::Wall(WallTime(0x0102_0304_0506_0708))),
+            sequence: 7,
+        },
+        Mutation::CancelRequested { id: JobId(1_000) },
+        Mutation::Cancelled { id: JobId(1_000) },
+        Mutation::Expired { jobs: vec![JobId(1_000)] },
+        Mutation::Dropped { jobs: vec![JobId(1_000)] },
+        Mutation::RequeuedLater { id: JobId(1_000), time: Timestamp(31_000_000_000) },
+        Mutation::BatchAnnounced { queue: QueueId(3), batch: batch_name("import"), total: 500 },
+        Mutation::BatchesForgotten { queue: QueueId(3), batches: vec![batch_name("import"), batch_name("b")] },
+        Mutation::QueueDeleted { queue: QueueId(3) },
+        Mutation::QueueForgotten { queue: QueueId(3) },
+        Mutation::Returned {
+            id: JobId(1_001),
+            cause: ReturnCause::Released,
+            next: Next::Cancelled,
+            error: None,
+        },
+        Mutation::Returned { id: JobId(1_001), cause: ReturnCause::Expired, next: Next::Expired, error: None },
+    ]
+}
+
+/// Settings with every field said.
+pub(crate) fn full_settings() -> QueueSettings {
+    let capacity = |jobs, bytes| Capacity { jobs: Some(jobs), bytes: Some(bytes) };
+    QueueSettings {
+        capacity: capacity(1_000, 1 << 30),
+        overflow: OverflowPolicy::DropOldest,
+        reserve: Some(Reserve { min_priority: Priority::new(8).unwrap(), percent: 20 }),
+        key_rules: vec![KeyRule {
+            pattern: KeyPattern::new("bot*/group").unwrap(),
+            capacity: capacity(10, 1 << 20),
+            overflow: Some(OverflowPolicy::Wait),
+        }],
+        paused: true,
+        flow_hint: Some(FlowHintPolicy::default()),
+        idempotency_window: Span::from_secs(60),
+        ..QueueSettings::default()
+    }
+}
+
+fn batch_name(name: &str) -> BatchName {
+    BatchName::new(name).unwrap()
 }
 
 /// Any mutation.
@@ -87,6 +165,25 @@ pub(crate) fn mutation() -> impl Strategy<Value = Mutation> {
         }),
         (id(), time()).prop_map(|(id, expire)| Mutation::Extended { id, expire }),
         (id(), option::of(bytes())).prop_map(|(id, result)| Mutation::Acked { id, result }),
+        (id(), 0..10u32, due(), any::<u64>()).prop_map(|(id, priority, due, sequence)| {
+            Mutation::Updated { id, priority: Priority::new(priority).unwrap(), due, sequence }
+        }),
+        id().prop_map(|id| Mutation::CancelRequested { id }),
+        id().prop_map(|id| Mutation::Cancelled { id }),
+        ids().prop_map(|jobs| Mutation::Expired { jobs }),
+        ids().prop_map(|jobs| Mutation::Dropped { jobs }),
+        (id(), time()).prop_map(|(id, time)| Mutation::RequeuedLater { id, time }),
+        (any::<u32>(), batch(), any::<u64>()).prop_map(|(queue, batch, total)| Mutation::BatchAnnounced {
+            queue: QueueId(queue),
+            batch,
+            total,
+        }),
+        (any::<u32>(), vec(batch(), 0..4)).prop_map(|(queue, batches)| Mutation::BatchesForgotten {
+            queue: QueueId(queue),
+            batches,
+        }),
+        any::<u32>().prop_map(|queue| Mutation::QueueDeleted { queue: QueueId(queue) }),
+        any::<u32>().prop_map(|queue| Mutation::QueueForgotten { queue: QueueId(queue) }),
         (id(), 1..=5u8, next(), option::of((text(), text()))).prop_map(|(id, cause, next, error)| {
             let cause = ReturnCause::from_number(cause).unwrap();
             let error = error
@@ -102,9 +199,8 @@ pub(crate) fn mutation() -> impl Strategy<Value = Mutation> {
         ids().prop_map(|jobs| Mutation::Purged { jobs }),
         ids().prop_map(|jobs| Mutation::Forgotten { jobs }),
         any::<u128>().prop_map(|set| Mutation::DrainForgotten { set }),
-        (request(), id(), any::<u32>()).prop_map(|(request, first, count)| Mutation::Requested {
-            request,
-            answer: Enqueued { first, count },
+        (request(), id(), any::<u32>(), option::of(besides())).prop_map(|(request, first, count, besides)| {
+            Mutation::Requested { request, answer: Enqueued { first, count, besides } }
         }),
         any::<u64>().prop_map(|segment| Mutation::Retired { segment }),
     ]
@@ -119,15 +215,46 @@ fn job() -> impl Strategy<Value = JobSpec> {
     let labels = vec((text(), text()), 0..4).prop_map(|labels| {
         labels.into_iter().map(|(name, value)| (name.into(), value.into())).collect::<Vec<_>>()
     });
-    (bytes(), labels, text(), "([a-zé]{1,9}(/[a-z0-9]{1,9}){0,2})?", 0..10u32, start, option::of(patch()))
-        .prop_map(|(payload, labels, content_type, key, priority, start, retry)| JobSpec {
-            payload,
-            attributes: Attributes { labels, content_type: content_type.into() },
-            key: Key::new(key).unwrap(),
-            priority: Priority::new(priority).unwrap(),
-            start,
-            retry: retry.map(Box::new),
-        })
+    let attributes = (labels, text(), text()).prop_map(|(labels, content_type, idempotency_key)| Attributes {
+        labels,
+        content_type: content_type.into(),
+        idempotency_key: idempotency_key.into(),
+    });
+    let later = (option::of(any::<u64>().prop_map(Span)), option::of(batch()));
+    let key = "([a-zé]{1,9}(/[a-z0-9]{1,9}){0,2})?";
+    (bytes(), attributes, key, 0..10u32, start, option::of(patch()), later).prop_map(
+        |(payload, attributes, key, priority, start, retry, (ttl, batch))| {
+            let idempotency_key = &attributes.idempotency_key;
+            JobSpec {
+                payload,
+                idempotency: (!idempotency_key.is_empty()).then(|| idempotency::hash(idempotency_key)),
+                attributes,
+                key: Key::new(key).unwrap(),
+                priority: Priority::new(priority).unwrap(),
+                start,
+                retry: retry.map(Box::new),
+                ttl,
+                batch,
+            }
+        },
+    )
+}
+
+fn batch() -> impl Strategy<Value = BatchName> {
+    "[a-zé ]{1,60}".prop_map(|name| batch_name(&name))
+}
+
+fn due() -> impl Strategy<Value = Option<Due>> {
+    prop_oneof![
+        Just(None),
+        time().prop_map(|time| Some(Due::Engine(time))),
+        any::<u64>().prop_map(|nanos| Some(Due::Wall(WallTime(nanos)))),
+    ]
+}
+
+fn besides() -> impl Strategy<Value = Arc<Besides>> {
+    (vec((any::<u32>(), id()), 0..40), ids())
+        .prop_map(|(duplicates, dropped)| Arc::new(Besides { duplicates, dropped }))
 }
 
 fn patch() -> impl Strategy<Value = RetryPatch> {
@@ -145,18 +272,74 @@ fn patch() -> impl Strategy<Value = RetryPatch> {
 }
 
 fn settings() -> impl Strategy<Value = QueueSettings> {
-    (patch(), any::<[u64; 5]>()).prop_map(|(patch, numbers)| QueueSettings {
-        retry: patch.over(&QueueSettings::default().retry),
-        lease_duration: Span(numbers[0]),
-        retention: Span(numbers[1]),
-        retention_bytes: numbers[2],
-        dead_retention: Span(numbers[3]),
-        priority_ageing: Span(numbers[4]),
-    })
+    let spans = (patch(), any::<[u64; 6]>(), any::<bool>());
+    let room = (capacity(), overflow(), option::of(reserve()), vec(rule(), 0..4), option::of(flow_hint()));
+    (spans, room).prop_map(
+        |((patch, numbers, paused), (capacity, overflow, reserve, key_rules, flow_hint))| QueueSettings {
+            retry: patch.over(&QueueSettings::default().retry),
+            lease_duration: Span(numbers[0]),
+            retention: Span(numbers[1]),
+            retention_bytes: numbers[2],
+            dead_retention: Span(numbers[3]),
+            priority_ageing: Span(numbers[4]),
+            capacity,
+            overflow,
+            reserve,
+            key_rules,
+            paused,
+            flow_hint,
+            idempotency_window: Span(numbers[5]),
+        },
+    )
+}
+
+fn capacity() -> impl Strategy<Value = Capacity> {
+    (option::of(any::<u64>()), option::of(any::<u64>())).prop_map(|(jobs, bytes)| Capacity { jobs, bytes })
+}
+
+fn overflow() -> impl Strategy<Value = OverflowPolicy> {
+    proptest::sample::select(&OverflowPolicy::ALL[..])
+}
+
+fn reserve() -> impl Strategy<Value = Reserve> {
+    (0..10u32, any::<u8>())
+        .prop_map(|(priority, percent)| Reserve { min_priority: Priority::new(priority).unwrap(), percent })
+}
+
+fn rule() -> impl Strategy<Value = KeyRule> {
+    ("[a-z*]{1,9}(/[a-z*]{1,9}){0,2}", capacity(), option::of(overflow())).prop_map(
+        |(pattern, capacity, overflow)| KeyRule {
+            pattern: KeyPattern::new(&pattern).unwrap(),
+            capacity,
+            overflow,
+        },
+    )
+}
+
+fn flow_hint() -> impl Strategy<Value = FlowHintPolicy> {
+    let step = || {
+        (any::<u32>(), any::<u64>())
+            .prop_map(|(batch_size, nanos)| FlowHintStep { batch_size, wait: Span(nanos) })
+    };
+    (0.0..1.0f64, 0.0..1.0f64, step(), step(), step()).prop_map(
+        |(medium_load, high_load, low, medium, high)| FlowHintPolicy {
+            medium_load,
+            high_load,
+            low,
+            medium,
+            high,
+        },
+    )
 }
 
 fn next() -> impl Strategy<Value = Next> {
-    prop_oneof![Just(Next::Ready), time().prop_map(Next::Retry), Just(Next::Dead)]
+    prop_oneof![
+        Just(Next::Ready),
+        time().prop_map(Next::Retry),
+        Just(Next::Dead),
+        Just(Next::Cancelled),
+        Just(Next::Expired),
+    ]
 }
 
 fn request() -> impl Strategy<Value = RequestKey> {

@@ -1,9 +1,27 @@
 //! Settings as bytes: of a queue, and of a job's retries.
 
 use bytes::{Buf, BufMut};
-use sluice_engine::{QueueSettings, RetryPatch, RetryPolicy, Span};
+use sluice_engine::{
+    Capacity, FlowHintPolicy, FlowHintStep, KeyPattern, KeyRule, OverflowPolicy, Priority, QueueSettings,
+    Reserve, RetryPatch, RetryPolicy, Span,
+};
 
-use super::DecodeError;
+use super::{DecodeError, at_most, get_count, get_text, put_count, put_text};
+
+/// The fields that the settings have: keep the bits.
+mod flag {
+    pub(super) const MAX_JOBS: u8 = 1;
+    pub(super) const MAX_BYTES: u8 = 1 << 1;
+    pub(super) const RESERVE: u8 = 1 << 2;
+    pub(super) const PAUSED: u8 = 1 << 3;
+    pub(super) const FLOW_HINT: u8 = 1 << 4;
+    pub(super) const ALL: u8 = (1 << 5) - 1;
+}
+
+/// A key rule's overflow policy when it says none.
+const NO_OVERFLOW: u8 = 0;
+/// Bytes of the shortest key rule.
+const LEAST_RULE_BYTES: usize = 4;
 
 /// A queue's settings.
 pub(crate) fn put_settings(out: &mut Vec<u8>, settings: &QueueSettings) {
@@ -13,10 +31,48 @@ pub(crate) fn put_settings(out: &mut Vec<u8>, settings: &QueueSettings) {
     out.put_u64_le(settings.retention_bytes);
     out.put_u64_le(settings.dead_retention.0);
     out.put_u64_le(settings.priority_ageing.0);
+
+    let mut flags = flags_of(&settings.capacity);
+    flags |= if settings.reserve.is_some() { flag::RESERVE } else { 0 };
+    flags |= if settings.paused { flag::PAUSED } else { 0 };
+    flags |= if settings.flow_hint.is_some() { flag::FLOW_HINT } else { 0 };
+    out.put_u8(flags);
+    put_capacity(out, &settings.capacity);
+    out.put_u8(settings.overflow as u8);
+    if let Some(reserve) = settings.reserve {
+        out.put_u8(reserve.min_priority.get());
+        out.put_u8(reserve.percent);
+    }
+    if let Some(policy) = &settings.flow_hint {
+        put_flow_hint(out, policy);
+    }
+    out.put_u64_le(settings.idempotency_window.0);
+    put_count(out, settings.key_rules.len());
+    settings.key_rules.iter().for_each(|rule| put_rule(out, rule));
 }
 
 /// See [`put_settings`].
 pub(crate) fn get_settings(input: &mut &[u8]) -> Result<QueueSettings, DecodeError> {
+    let first = get_first_settings(input)?;
+    let flags = input.try_get_u8()?;
+    if flags & !flag::ALL != 0 {
+        return Err(DecodeError::Invalid("flags of settings"));
+    }
+    let has = |flag: u8| flags & flag != 0;
+    Ok(QueueSettings {
+        capacity: get_capacity(input, flags)?,
+        overflow: get_overflow(input)?.ok_or(DecodeError::Invalid("overflow policy"))?,
+        reserve: has(flag::RESERVE).then(|| get_reserve(input)).transpose()?,
+        paused: has(flag::PAUSED),
+        flow_hint: has(flag::FLOW_HINT).then(|| get_flow_hint(input)).transpose()?,
+        idempotency_window: Span(input.try_get_u64_le()?),
+        key_rules: get_rules(input)?,
+        ..first
+    })
+}
+
+/// The settings that were there first; the others as if nobody had said them.
+pub(crate) fn get_first_settings(input: &mut &[u8]) -> Result<QueueSettings, DecodeError> {
     Ok(QueueSettings {
         retry: get_policy(input)?,
         lease_duration: Span(input.try_get_u64_le()?),
@@ -77,4 +133,78 @@ fn get_policy(input: &mut &[u8]) -> Result<RetryPolicy, DecodeError> {
         max_backoff: Span(input.try_get_u64_le()?),
         jitter: input.try_get_f64_le()?,
     })
+}
+
+fn flags_of(capacity: &Capacity) -> u8 {
+    let jobs = if capacity.jobs.is_some() { flag::MAX_JOBS } else { 0 };
+    let bytes = if capacity.bytes.is_some() { flag::MAX_BYTES } else { 0 };
+    jobs | bytes
+}
+
+fn put_capacity(out: &mut Vec<u8>, capacity: &Capacity) {
+    capacity.jobs.into_iter().chain(capacity.bytes).for_each(|most| out.put_u64_le(most));
+}
+
+fn get_capacity(input: &mut &[u8], flags: u8) -> Result<Capacity, DecodeError> {
+    let has = |flag: u8| flags & flag != 0;
+    Ok(Capacity {
+        jobs: has(flag::MAX_JOBS).then(|| input.try_get_u64_le()).transpose()?,
+        bytes: has(flag::MAX_BYTES).then(|| input.try_get_u64_le()).transpose()?,
+    })
+}
+
+fn get_overflow(input: &mut &[u8]) -> Result<Option<OverflowPolicy>, DecodeError> {
+    match input.try_get_u8()? {
+        NO_OVERFLOW => Ok(None),
+        number => {
+            OverflowPolicy::from_number(number).map(Some).ok_or(DecodeError::Invalid("overflow policy"))
+        }
+    }
+}
+
+fn get_reserve(input: &mut &[u8]) -> Result<Reserve, DecodeError> {
+    let min_priority = Priority::new(input.try_get_u8()?.into()).ok_or(DecodeError::Invalid("priority"))?;
+    Ok(Reserve { min_priority, percent: input.try_get_u8()? })
+}
+
+fn put_flow_hint(out: &mut Vec<u8>, policy: &FlowHintPolicy) {
+    out.put_f64_le(policy.medium_load);
+    out.put_f64_le(policy.high_load);
+    for step in [policy.low, policy.medium, policy.high] {
+        out.put_u32_le(step.batch_size);
+        out.put_u64_le(step.wait.0);
+    }
+}
+
+fn get_flow_hint(input: &mut &[u8]) -> Result<FlowHintPolicy, DecodeError> {
+    let (medium_load, high_load) = (input.try_get_f64_le()?, input.try_get_f64_le()?);
+    let mut step = || -> Result<FlowHintStep, DecodeError> {
+        Ok(FlowHintStep { batch_size: input.try_get_u32_le()?, wait: Span(input.try_get_u64_le()?) })
+    };
+    Ok(FlowHintPolicy { medium_load, high_load, low: step()?, medium: step()?, high: step()? })
+}
+
+fn put_rule(out: &mut Vec<u8>, rule: &KeyRule) {
+    put_text(out, rule.pattern.as_str());
+    out.put_u8(flags_of(&rule.capacity));
+    put_capacity(out, &rule.capacity);
+    out.put_u8(rule.overflow.map_or(NO_OVERFLOW, |policy| policy as u8));
+}
+
+fn get_rules(input: &mut &[u8]) -> Result<Vec<KeyRule>, DecodeError> {
+    let count = get_count(input)?;
+    let mut rules = Vec::with_capacity(at_most(count, input, LEAST_RULE_BYTES));
+    for _ in 0..count {
+        let pattern = KeyPattern::new(get_text(input)?).map_err(|_| DecodeError::Invalid("key pattern"))?;
+        let flags = input.try_get_u8()?;
+        if flags & !(flag::MAX_JOBS | flag::MAX_BYTES) != 0 {
+            return Err(DecodeError::Invalid("flags of a key rule"));
+        }
+        rules.push(KeyRule {
+            pattern,
+            capacity: get_capacity(input, flags)?,
+            overflow: get_overflow(input)?,
+        });
+    }
+    Ok(rules)
 }

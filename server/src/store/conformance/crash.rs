@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
+use std::process;
 use std::sync::{Arc, Mutex};
+
+use sluice_engine::{Answer, Command, Now};
 
 use super::picture::Picture;
 use super::rig::{Rig, Subject};
-use super::workload::Workload;
+use super::workload::{Workload, probe};
 use crate::os;
 use crate::store::StoreError;
 use crate::store::durable::{Step, Steps};
@@ -66,7 +68,7 @@ fn child() {
 
 /// Runs a child that ends at a step; says whether it got there.
 fn end_child(dir: &Path, at: &str) -> bool {
-    let output = Command::new(std::env::current_exe().unwrap())
+    let output = process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "store::conformance::crash::child", "--ignored", "--nocapture"])
         .envs([(DIR, dir.as_os_str()), (AT, at.as_ref())])
         .output()
@@ -78,22 +80,36 @@ fn end_child(dir: &Path, at: &str) -> bool {
     }
 }
 
-/// What must be seen after each round, and at which time.
-fn expected() -> Vec<(Picture, sluice_engine::Now, Vec<u128>)> {
-    let subject = Subject::memory();
-    let mut rig = subject.start(Rig::dawn()).unwrap();
-    let mut work = Workload::new(SEED);
-    let mut rounds = Vec::new();
-    for _ in 0..ROUNDS {
-        work.run(&mut rig, COMMANDS);
-        rounds.push((Picture::take(&rig, &work.sets), rig.now, work.sets.clone()));
+/// What must be seen after a round, at which time, and what must be answered then.
+struct Expected {
+    picture: Picture,
+    now: Now,
+    work: Workload,
+    answers: Vec<Answer>,
+}
+
+impl Expected {
+    fn after(round: usize) -> Expected {
+        let mut rig = Subject::memory().start(Rig::dawn()).unwrap();
+        let mut work = Workload::new(SEED);
+        work.run(&mut rig, COMMANDS * (round + 1));
+        let picture = Picture::take(&rig, &work.sets);
+        let answers = probe(&mut rig);
+        Expected { picture, now: rig.now, work, answers }
     }
-    rounds
+
+    #[track_caller]
+    fn assert_answers(&self, rig: &mut Rig, when: &str) {
+        for (enqueue, outcome) in &self.work.repeatable {
+            assert_eq!(rig.apply(Command::Enqueue(enqueue.clone())), Ok(outcome.clone()), "{when}");
+        }
+        assert_eq!(probe(rig), self.answers, "{when}");
+    }
 }
 
 #[test]
 fn crash_at_any_step_of_moving_home_loses_and_doubles_nothing() {
-    let expected = expected();
+    let expected: Vec<Expected> = (0..ROUNDS).map(Expected::after).collect();
     let whole = tempfile::tempdir().unwrap();
     assert!(!end_child(whole.path(), "never"));
     let steps = std::fs::read_to_string(whole.path().join("steps")).unwrap();
@@ -108,7 +124,7 @@ fn crash_at_any_step_of_moving_home_loses_and_doubles_nothing() {
         ends.extend(chosen.into_iter().map(|number| format!("{step}:{number}")));
     }
     let kinds = steps.lines().count();
-    assert_eq!(kinds, 9, "every step was reached: {steps}");
+    assert_eq!(kinds, 10, "every step was reached: {steps}");
 
     let mut reached = 0;
     for end in ends {
@@ -119,15 +135,18 @@ fn crash_at_any_step_of_moving_home_loses_and_doubles_nothing() {
         }
         reached += 1;
         let round: usize = std::fs::read_to_string(dir.path().join("round")).unwrap().parse().unwrap();
-        let (picture, now, sets) = &expected[round];
+        let expected = &expected[round];
+        let Expected { picture, now, work, .. } = expected;
+        let sets = &work.sets;
         let subject = Subject::at(&dir.path().join("store"), None);
         let mut rig = subject.start(*now).unwrap_or_else(|error| panic!("after {end}: {error}"));
         Picture::take(&rig, sets).assert_is(picture, &format!("after {end}"));
         rig.settle();
         Picture::take(&rig, sets).assert_is(picture, &format!("after {end}, moved"));
         rig.stop(false);
-        let rig = subject.start(*now).unwrap();
+        let mut rig = subject.start(*now).unwrap();
         Picture::take(&rig, sets).assert_is(picture, &format!("after {end}, moved, restarted"));
+        expected.assert_answers(&mut rig, &format!("after {end}"));
     }
     assert!(reached >= 2 * kinds, "only {reached} crashes");
 }

@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sluice_engine::{Command, Enqueue, JobSpec};
+use sluice_engine::JobSpec;
 
 use super::picture::Picture;
 use super::rig::{Rig, Subject};
-use super::workload::{Workload, queue};
+use super::workload::{Workload, enqueue};
 use crate::store::StoreError;
 
 /// A store with jobs in the log and at home, stopped without being closed.
@@ -60,7 +60,7 @@ fn torn_last_group_is_as_if_it_never_was() {
     let before = Picture::take(&rig, &sets);
     let mark = b"the body of the last job";
     let jobs = vec![JobSpec { payload: mark.repeat(100).into(), ..JobSpec::default() }];
-    rig.apply(Command::Enqueue(Enqueue { queue: queue("alpha"), jobs, request: None })).unwrap();
+    rig.apply(enqueue("alpha", jobs)).unwrap();
     let now = rig.stop(false);
     change(segments(&subject).last().unwrap(), |bytes| {
         let at = bytes.windows(mark.len()).rposition(|window| window == mark).unwrap();

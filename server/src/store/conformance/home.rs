@@ -3,19 +3,20 @@
 use std::collections::BTreeMap;
 
 use sluice_engine::{
-    Command, Enqueue, JobId, JobSpec, JobState, Lease, Nack, NackReason, Outcome, PutQueue, QueuePatch, Span,
-    StateSet, Sweep,
+    Command, JobId, JobSpec, JobState, Lease, Nack, NackReason, Outcome, PutQueue, QueuePatch, Span, StateSet,
+    Sweep,
 };
 
 use super::picture::Picture;
-use super::rig::{Rig, Subject};
-use super::workload::{Workload, queue};
+use super::rig::{Rig, Subject, all_jobs};
+use super::workload::{Workload, enqueue, queue};
 use crate::store::home::Home;
 
 fn rows(subject: &Subject) -> BTreeMap<&'static str, usize> {
     let home = Home::open(&subject.dir().join("sled")).unwrap();
-    let trees = ["ready", "scheduled", "retry", "dead", "done", "body", "drain", "queue", "request", "meta"];
-    trees.into_iter().map(|tree| (tree, home.rows(tree))).collect()
+    let states = ["ready", "scheduled", "retry", "dead", "done"];
+    let others = ["body", "drain", "queue", "request", "batch", "idempotency", "meta"];
+    states.into_iter().chain(others).map(|tree| (tree, home.rows(tree))).collect()
 }
 
 #[test]
@@ -44,7 +45,7 @@ fn details_of_jobs_at_rest_are_let_go_and_still_told() {
     let before = Picture::take(&rig, &work.sets);
     rig.settle();
     let states: StateSet = [JobState::Dead].into_iter().collect();
-    let page = rig.engine.jobs(None, states, JobId(0), 1_000, rig.now);
+    let page = rig.engine.jobs(&all_jobs(states), JobId(0), 1_000, rig.now);
     assert!(!page.jobs.is_empty());
     assert!(page.jobs.iter().all(|view| view.detail_at_rest), "all dead jobs are at rest");
     Picture::take(&rig, &work.sets).assert_is(&before, "at rest");
@@ -62,29 +63,34 @@ fn jobs_that_are_gone_leave_nothing_at_home() {
         dead_retention: Some(Span::from_secs(1)),
         ..QueuePatch::default()
     };
-    for name in ["alpha", "beta"] {
-        let put = PutQueue { name: queue(name), patch: patch.clone(), version: None };
+    let purge = |rig: &mut Rig, name: &str| {
+        let jobs = rig.find(&queue(name), StateSet::ALL, 100_000);
+        rig.apply(Command::Purge(Sweep { queue: queue(name), states: StateSet::ALL, jobs })).unwrap();
+    };
+    let names: Vec<_> = rig.engine.queues(None, 100).into_iter().map(|view| view.name).collect();
+    for name in &names {
+        let put = PutQueue { name: name.clone(), patch: patch.clone(), version: None };
         rig.apply(Command::PutQueue(put)).unwrap();
-        let sweep = Sweep { queue: queue(name), states: StateSet::ALL, max_jobs: 100_000, from: JobId(0) };
-        rig.apply(Command::Purge(sweep)).unwrap();
+        purge(&mut rig, name);
     }
     rig.pass(Span::from_secs(100 * 3_600));
-    let sweep = |states| Sweep { queue: queue("alpha"), states, max_jobs: 100_000, from: JobId(0) };
+    rig.wake();
+    names.iter().for_each(|name| purge(&mut rig, name));
     for _ in 0..20 {
         rig.wake();
     }
     // Segments move when the log is over its budget: bring it there, with what is gone at once.
     for _ in 0..60 {
         let jobs = vec![JobSpec { payload: vec![7; 9_000].into(), ..JobSpec::default() }; 3];
-        rig.apply(Command::Enqueue(Enqueue { queue: queue("alpha"), jobs, request: None })).unwrap();
-        rig.apply(Command::Purge(sweep(StateSet::ALL))).unwrap();
+        rig.apply(enqueue("alpha", jobs)).unwrap();
+        purge(&mut rig, "alpha");
         rig.settle_quickly();
     }
     rig.settle();
     assert!(Picture::take(&rig, &[]).jobs.is_empty());
     rig.stop(true);
     let mut rows = rows(&subject);
-    assert_eq!((rows.remove("queue"), rows.remove("meta")), (Some(2), Some(1)));
+    assert_eq!((rows.remove("queue"), rows.remove("meta")), (Some(names.len()), Some(1)));
     assert!(rows.values().all(|rows| *rows == 0), "{rows:?}");
 }
 
@@ -104,8 +110,7 @@ fn log_is_brought_back_under_its_budget() {
 fn dead_job_that_moved_alone_finds_its_queue_again() {
     let subject = Subject::durable();
     let mut rig = subject.start(Rig::dawn()).unwrap();
-    let jobs = vec![JobSpec::default(); 2];
-    rig.apply(Command::Enqueue(Enqueue { queue: queue("alpha"), jobs, request: None })).unwrap();
+    rig.apply(enqueue("alpha", vec![JobSpec::default(); 2])).unwrap();
     let lease = Lease {
         queue: queue("alpha"),
         max_jobs: 1,

@@ -2,15 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use sluice_engine::{JobId, JobState, JobView, QueueRates, QueueStatus, QueueView, StateSet, Timestamp};
+use sluice_engine::{
+    BatchName, BatchView, JobId, JobState, JobView, Key, KeyStatus, Level, QueueName, QueueRates, QueueStatus,
+    QueueView, StateSet, Timestamp,
+};
 
-use super::rig::Rig;
+use super::rig::{Rig, all_jobs};
+use super::workload::batch_names;
 use crate::store::Body;
 
 /// See the module.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Picture {
     pub(super) queues: Vec<(QueueView, QueueStatus)>,
+    pub(super) keys: BTreeMap<(QueueName, Key), KeyStatus>,
+    pub(super) batches: BTreeMap<(QueueName, BatchName), BatchView>,
     pub(super) jobs: BTreeMap<JobId, (JobView, Body)>,
     pub(super) drains: Vec<Option<Vec<JobId>>>,
     pub(super) next_wake: Option<Timestamp>,
@@ -25,12 +31,21 @@ impl Picture {
             // What passed in the last seconds is not kept.
             status.rates = QueueRates::default();
             status.time_to_empty = None;
+            // It depends on what it was before.
+            status.level = Level::default();
+            let keys = rig.engine.keys(&queue.name, &Key::default(), 0, 10_000).keys;
+            picture.keys.extend(keys.into_iter().map(|status| ((queue.name.clone(), status.key.clone()), status)));
+            for batch in batch_names() {
+                if let Some(view) = rig.engine.batch(&queue.name, &batch) {
+                    picture.batches.insert((queue.name.clone(), batch), view);
+                }
+            }
             picture.queues.push((queue, status));
         }
         let mut views = Vec::new();
         let mut from = Some(JobId(0));
         while let Some(first) = from {
-            let page = rig.engine.jobs(None, StateSet::ALL, first, 500, rig.now);
+            let page = rig.engine.jobs(&all_jobs(StateSet::ALL), first, 500, rig.now);
             views.extend(page.jobs);
             from = page.next;
         }
@@ -41,7 +56,7 @@ impl Picture {
                 view.detail_at_rest = false;
                 view.detail = Some(stored.unwrap_or_else(|| panic!("the detail of job {}", view.id)));
             }
-            if view.state == JobState::Completed {
+            if matches!(view.state, JobState::Completed | JobState::Cancelled | JobState::Expired) {
                 // It may be gone, and need not.
                 body.payload = None;
             }
@@ -61,6 +76,8 @@ impl Picture {
             assert!(expected.jobs.contains_key(id), "{when}: job {id} came back");
         }
         assert_eq!(self.queues, expected.queues, "{when}");
+        assert_eq!(self.keys, expected.keys, "{when}");
+        assert_eq!(self.batches, expected.batches, "{when}");
         assert_eq!(self.drains, expected.drains, "{when}");
         assert_eq!(self.next_wake, expected.next_wake, "{when}");
     }

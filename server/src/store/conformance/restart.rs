@@ -1,10 +1,10 @@
 //! What must be true of every store.
 
-use sluice_engine::{Answer, Command, Enqueue, JobId, JobSpec, JobState, Lease, Outcome, Span};
+use sluice_engine::{Answer, Command, JobId, JobSpec, JobState, Lease, Outcome, Span};
 
 use super::picture::Picture;
 use super::rig::{Rig, Subject};
-use super::workload::{Workload, queue};
+use super::workload::{Workload, enqueue, probe, queue};
 use crate::store::Failure;
 
 /// Each test once for each store.
@@ -24,6 +24,7 @@ every_store! {
     what_was_committed_is_loaded_again
     restarts_at_any_time_change_nothing_that_can_be_seen
     upkeep_at_any_time_changes_nothing_that_can_be_seen
+    idempotency_keys_are_remembered_through_restarts
     repeated_request_gets_its_first_answer_after_restarts
     bodies_are_read_through_places_taken_before_a_job_ended
 }
@@ -88,6 +89,29 @@ fn upkeep_at_any_time_changes_nothing_that_can_be_seen(subject: &Subject) {
     Picture::take(&rig, &work.sets).assert_is(&settled, "after a restart");
 }
 
+fn idempotency_keys_are_remembered_through_restarts(subject: &Subject) {
+    let reference = Subject::memory();
+    let mut expected = reference.start(Rig::dawn()).unwrap();
+    let mut expected_work = Workload::new(7);
+    expected_work.run(&mut expected, 600);
+    let mut rig = subject.start(Rig::dawn()).unwrap();
+    let mut work = Workload::new(7);
+    for round in 0..6 {
+        work.run(&mut rig, 100);
+        rig.settle();
+        let now = rig.stop(round % 2 == 0);
+        rig = subject.start(now).unwrap();
+    }
+    let answers = probe(&mut rig);
+    assert_eq!(answers, probe(&mut expected));
+    let known = answers.iter().flatten().filter_map(|outcome| match outcome {
+        Outcome::Enqueued(enqueued) => enqueued.besides.as_ref().map(|besides| besides.duplicates.len()),
+        _ => None,
+    });
+    assert!(known.sum::<usize>() > 10, "there is something to remember");
+    Picture::take(&rig, &work.sets).assert_is(&Picture::take(&expected, &expected_work.sets), "after all");
+}
+
 fn repeated_request_gets_its_first_answer_after_restarts(subject: &Subject) {
     let mut rig = subject.start(Rig::dawn()).unwrap();
     let mut work = Workload::new(5);
@@ -106,8 +130,7 @@ fn repeated_request_gets_its_first_answer_after_restarts(subject: &Subject) {
 fn bodies_are_read_through_places_taken_before_a_job_ended(subject: &Subject) {
     let mut rig = subject.start(Rig::dawn()).unwrap();
     let job = JobSpec { payload: "the body".into(), ..JobSpec::default() };
-    let enqueue = Enqueue { queue: queue("q"), jobs: vec![job], request: None };
-    let Ok(Outcome::Enqueued(enqueued)) = rig.apply(Command::Enqueue(enqueue)) else { panic!() };
+    let Ok(Outcome::Enqueued(enqueued)) = rig.apply(enqueue("q", vec![job])) else { panic!() };
     let place = rig.store.locate(&[enqueued.first])[0].clone().unwrap();
     let leased = lease_one(&mut rig);
     let Ok(Outcome::Leased(leased)) = leased else { panic!() };
@@ -136,11 +159,9 @@ fn failed_commit_is_there_whole_or_not_at_all() {
         let Subject::Memory(memory) = Subject::memory() else { unreachable!() };
         let subject = Subject::Memory(memory.clone());
         let mut rig = subject.start(Rig::dawn()).unwrap();
-        let jobs = vec![JobSpec::default(); 3];
-        let enqueue = Enqueue { queue: queue("q"), jobs, request: None };
         memory.fail(Failure { commit: 1, kept });
         let mut effects = sluice_engine::Effects::default();
-        let command = Command::Enqueue(enqueue);
+        let command = enqueue("q", vec![JobSpec::default(); 3]);
         rig.engine.apply(sluice_engine::Ticket(9), command, rig.now, &mut effects);
         assert!(rig.store.commit(rig.now, &effects.mutations).is_err());
         let rig = subject.start(rig.now).unwrap();

@@ -1,12 +1,14 @@
 //! An engine on a store, driven by hand.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once};
 use std::thread;
 use std::time::Duration;
 
 use sluice_engine::{
-    Answer, Command, Effects, Engine, EngineConfig, JobId, Loader, Now, Span, Ticket, Timestamp, WallTime,
+    Answer, Command, Effects, Engine, EngineConfig, JobId, JobQuery, Key, Loader, Now, QueueName, Span, StateSet,
+    Ticket, Timestamp, WallTime,
 };
 
 use crate::os;
@@ -25,6 +27,8 @@ pub(super) struct Rig {
     pub(super) store: Box<dyn Store>,
     pub(super) now: Now,
     next_ticket: u64,
+    /// Answers that nobody has taken yet.
+    answers: BTreeMap<Ticket, Answer>,
 }
 
 /// Segments and budget so small that a few hundred jobs move home.
@@ -80,7 +84,7 @@ impl Subject {
         let last = store.load(&mut loader)?;
         assert!(last.is_none_or(|last| last.engine <= now.engine), "time goes on");
         let engine = loader.finish(now).map_err(|error| StoreError::Damaged(error.0))?;
-        Ok(Rig { engine, store, now, next_ticket: 1 })
+        Ok(Rig { engine, store, now, next_ticket: 1, answers: BTreeMap::new() })
     }
 }
 
@@ -96,14 +100,36 @@ impl Rig {
 
     /// Does a command and all that is due, durably.
     pub(super) fn apply(&mut self, command: Command) -> Answer {
+        let ticket = self.begin(command);
+        self.answer(ticket).expect("it did not wait")
+    }
+
+    /// As [`Rig::apply`], for what may wait.
+    pub(super) fn begin(&mut self, command: Command) -> Ticket {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
         let mut effects = Effects::default();
         self.engine.apply(ticket, command, self.now, &mut effects);
         self.engine.wake(self.now, &mut effects);
         self.commit(&effects).unwrap();
-        let answer = effects.answers.into_iter().find(|(of, _)| *of == ticket);
-        answer.map(|(_, answer)| answer).expect("nothing waits here")
+        self.answers.extend(effects.answers);
+        ticket
+    }
+
+    /// The answer, once it is there.
+    pub(super) fn answer(&mut self, ticket: Ticket) -> Option<Answer> {
+        self.answers.remove(&ticket)
+    }
+
+    /// Whoever waits for the answer is gone.
+    pub(super) fn abandon(&mut self, ticket: Ticket) {
+        self.engine.apply(Ticket(0), Command::Abandon(ticket), self.now, &mut Effects::default());
+    }
+
+    /// Jobs in one of `states`, at most `limit`, from the first.
+    pub(super) fn find(&self, queue: &QueueName, states: StateSet, limit: usize) -> Vec<JobId> {
+        let query = JobQuery { queue: Some(queue.clone()), ..all_jobs(states) };
+        self.engine.jobs(&query, JobId(0), limit, self.now).jobs.iter().map(|view| view.id).collect()
     }
 
     /// Does all that is due, durably.
@@ -162,4 +188,10 @@ impl Rig {
     fn commit(&mut self, effects: &Effects) -> Result<(), StoreError> {
         if effects.mutations.is_empty() { Ok(()) } else { self.store.commit(self.now, &effects.mutations) }
     }
+}
+
+/// Every job in one of `states`.
+pub(super) fn all_jobs(states: StateSet) -> JobQuery {
+    let created = WallTime(0)..WallTime(u64::MAX);
+    JobQuery { queue: None, states, key_prefix: Key::default(), created, ended: None }
 }

@@ -2,18 +2,20 @@
 
 use bytes::Bytes;
 use sluice_engine::{
-    Ack, Attributes, Command, Drain, Enqueue, Extension, JobError, JobId, JobSpec, JobState, Key, Lease,
-    LeaseToken, Nack, NackReason, Outcome, Priority, PutQueue, QueueName, QueuePatch, RequestKey, RetryPatch,
-    Span, Start, StateSet, Sweep,
+    Ack, Answer, Attributes, BatchName, Command, DeleteQueue, Drain, Enqueue, Extension, JobError, JobId, JobSpec,
+    JobState, Key, KeyPattern, KeyRule, Lease, LeaseToken, Nack, NackReason, Outcome, OverflowPolicy, Priority,
+    PutQueue, QueueName, QueuePatch, RequestKey, Requeue, RetryPatch, Span, Start, StateSet, Sweep, Ticket, Update,
 };
 
 use super::rig::Rig;
+use crate::idempotency;
 
 /// Draws commands and does them.
 pub(super) struct Workload {
     state: u64,
     held: Vec<(JobId, LeaseToken)>,
     requests: u64,
+    steps: usize,
     /// The drained sets so far.
     pub(super) sets: Vec<u128>,
     /// Enqueues with a request id so far, to be repeated.
@@ -22,14 +24,54 @@ pub(super) struct Workload {
 
 /// Repeatable enqueues kept: the last ones.
 const MAX_REPEATABLE: usize = 40;
+/// Queues: `gamma` lets the oldest go, calls wait for room in `delta`, `omega` is deleted now and then.
+pub(super) const QUEUES: [&str; 5] = ["alpha", "beta", "gamma", "delta", "omega"];
+/// Different idempotency keys.
+const KEYS: usize = 60;
+/// Different batches; each is in use for a while, and again after all the others.
+const BATCHES: usize = 8;
+const STEPS_OF_A_BATCH: usize = 25;
 
 pub(super) fn queue(name: &str) -> QueueName {
     QueueName::new(name).unwrap()
 }
 
+/// Every batch there may be.
+pub(super) fn batch_names() -> impl Iterator<Item = BatchName> {
+    (0..BATCHES).map(batch_name)
+}
+
+fn batch_name(number: usize) -> BatchName {
+    BatchName::new(&format!("batch{number}")).unwrap()
+}
+
+/// An enqueue with nothing special.
+pub(super) fn enqueue(name: &str, jobs: Vec<JobSpec>) -> Command {
+    let (queue, batch_totals) = (queue(name), Vec::new());
+    Command::Enqueue(Enqueue { queue, jobs, request: None, batch_totals, wait: Span::ZERO })
+}
+
+/// A job that comes in once.
+fn keyed(key: usize) -> JobSpec {
+    let key = format!("key{key}");
+    JobSpec {
+        idempotency: Some(idempotency::hash(&key)),
+        attributes: Attributes { idempotency_key: key.into(), ..Attributes::default() },
+        ..JobSpec::default()
+    }
+}
+
+/// Asks every queue for every idempotency key: which jobs are there, and which are new.
+pub(super) fn probe(rig: &mut Rig) -> Vec<Answer> {
+    let names = ["alpha", "beta", "omega"].into_iter();
+    let names: Vec<_> = names.filter(|name| rig.engine.queue(&queue(name)).is_some()).collect();
+    names.into_iter().map(|name| rig.apply(enqueue(name, (0..KEYS).map(keyed).collect()))).collect()
+}
+
 impl Workload {
     pub(super) fn new(seed: u64) -> Workload {
-        Workload { state: seed, held: Vec::new(), requests: 0, sets: Vec::new(), repeatable: Vec::new() }
+        let (held, sets, repeatable) = (Vec::new(), Vec::new(), Vec::new());
+        Workload { state: seed, held, requests: 0, steps: 0, sets, repeatable }
     }
 
     /// Does `count` commands.
@@ -42,17 +84,24 @@ impl Workload {
     fn step(&mut self, rig: &mut Rig) {
         let wait = [0, 5, 300, 2_000, 2_000, 20_000, 90_000][self.below(7)];
         rig.pass(Span::from_millis(wait));
-        let name = queue(["alpha", "beta"][self.below(2)]);
+        self.steps += 1;
+        let name = queue(QUEUES[self.below(QUEUES.len())]);
+        if rig.engine.queue(&name).is_none() {
+            self.put_queue(rig, name.clone());
+        }
         match self.below(100) {
-            0..40 => self.enqueue(rig, name),
-            40..58 => self.lease(rig, name),
-            58..70 => self.ack(rig),
-            70..84 => self.nack(rig),
-            84..88 => self.extend(rig),
-            88..91 => self.drain(rig, name),
-            91..94 => self.sweep(rig, name, true),
-            94..96 => self.sweep(rig, name, false),
-            96..98 => self.put_queue(rig, name),
+            0..38 => self.enqueue(rig, name),
+            38..54 => self.lease(rig, name),
+            54..64 => self.ack(rig),
+            64..77 => self.nack(rig),
+            77..80 => self.extend(rig),
+            80..83 => self.drain(rig, name),
+            83..87 => self.sweep(rig, name, true),
+            87..89 => self.sweep(rig, name, false),
+            89..91 => self.put_queue(rig, name),
+            91..94 => self.cancel(rig, &name),
+            94..97 => self.update(rig, &name),
+            97 => self.delete(rig),
             _ => rig.wake(),
         }
     }
@@ -60,13 +109,38 @@ impl Workload {
     fn enqueue(&mut self, rig: &mut Rig, queue: QueueName) {
         let jobs = (0..1 + self.below(12)).map(|_| self.spec(rig)).collect();
         let request = (self.below(2) == 0).then(|| self.request());
-        let enqueue = Enqueue { queue, jobs, request };
-        let outcome = rig.apply(Command::Enqueue(enqueue.clone())).unwrap();
-        if request.is_some() {
+        let batch_totals = match self.below(8) {
+            0 => vec![(self.batch(), 500)],
+            _ => Vec::new(),
+        };
+        let enqueue = Enqueue { queue, jobs, request, batch_totals, wait: Span::from_secs(1) };
+        let ticket = rig.begin(Command::Enqueue(enqueue.clone()));
+        let answer = rig.answer(ticket).or_else(|| self.make_room(rig, &enqueue.queue, ticket));
+        // A queue may be full of jobs that are held.
+        if let Some(Ok(outcome)) = answer
+            && request.is_some()
+        {
             self.repeatable.push((enqueue, outcome));
             let surplus = self.repeatable.len().saturating_sub(MAX_REPEATABLE);
             self.repeatable.drain(..surplus);
         }
+    }
+
+    /// The call waits: what is in its way goes, or who made it does.
+    fn make_room(&mut self, rig: &mut Rig, queue: &QueueName, ticket: Ticket) -> Option<Answer> {
+        if self.below(3) > 0 {
+            let jobs = rig.find(queue, StateSet::ALL, 10_000);
+            rig.apply(Command::Purge(Sweep { queue: queue.clone(), states: StateSet::ALL, jobs })).unwrap();
+        }
+        let answer = rig.answer(ticket);
+        if answer.is_none() {
+            rig.abandon(ticket);
+        }
+        answer
+    }
+
+    fn batch(&self) -> BatchName {
+        batch_name(self.steps / STEPS_OF_A_BATCH % BATCHES)
     }
 
     fn spec(&mut self, rig: &Rig) -> JobSpec {
@@ -82,9 +156,20 @@ impl Workload {
             2 => Start::At(rig.now.wall + Span::from_secs(600)),
             _ => Start::Now,
         };
+        let (idempotency, idempotency_key) = match self.below(4) {
+            0 => {
+                let once = keyed(self.below(KEYS));
+                (once.idempotency, once.attributes.idempotency_key)
+            }
+            _ => (None, "".into()),
+        };
+        let content_type = ["", "text/plain"][self.below(2)].into();
         JobSpec {
             payload: Bytes::from(vec![fill; size]),
-            attributes: Attributes { labels, content_type: ["", "text/plain"][self.below(2)].into() },
+            attributes: Attributes { labels, content_type, idempotency_key },
+            idempotency,
+            ttl: (self.below(5) == 0).then(|| Span::from_secs([30, 4_000][self.below(2)])),
+            batch: (self.below(3) == 0).then(|| self.batch()),
             key: Key::new(["", "bot1", "bot1/chat2", "bot2/a/b"][self.below(4)].to_owned()).unwrap(),
             priority: Priority::new(self.below(10) as u32).unwrap(),
             start,
@@ -159,20 +244,72 @@ impl Workload {
     }
 
     fn sweep(&mut self, rig: &mut Rig, queue: QueueName, is_requeue: bool) {
-        let states: StateSet = [JobState::Dead, JobState::Drained].into_iter().collect();
-        let sweep = Sweep { queue, states, max_jobs: 1 + self.below(60) as u32, from: JobId(0) };
-        let command = if is_requeue { Command::Requeue(sweep) } else { Command::Purge(sweep) };
-        // A queue that is not there yet has nothing to sweep.
-        let _ = rig.apply(command);
+        let states: StateSet =
+            [JobState::Dead, JobState::Drained, JobState::Dropped].into_iter().collect();
+        let jobs = rig.find(&queue, states, 1 + self.below(60));
+        let sweep = Sweep { queue, states, jobs };
+        let interval = [Span::ZERO, Span::from_secs(2), Span::from_secs(100)][self.below(3)];
+        let command = match is_requeue {
+            true => Command::Requeue(Requeue { sweep, interval }),
+            false => Command::Purge(sweep),
+        };
+        rig.apply(command).unwrap();
     }
 
     fn put_queue(&mut self, rig: &mut Rig, name: QueueName) {
+        let (max_jobs, overflow) = match &*name {
+            "gamma" => (Some(50), OverflowPolicy::DropOldest),
+            "delta" => (Some(30), OverflowPolicy::Wait),
+            _ => (None, OverflowPolicy::Reject),
+        };
+        let rule = KeyRule {
+            pattern: KeyPattern::new("bot1/*").unwrap(),
+            capacity: sluice_engine::Capacity { jobs: Some(12), bytes: None },
+            overflow: Some(OverflowPolicy::DropOldest),
+        };
         let patch = QueuePatch {
             retention: Some(Span::from_secs([20, 900][self.below(2)])),
             dead_retention: Some(Span::from_secs([2_000, 90_000][self.below(2)])),
+            max_jobs: Some(max_jobs),
+            overflow: Some(overflow),
+            key_rules: Some(if &*name == "gamma" { vec![rule] } else { Vec::new() }),
+            paused: Some(self.below(9) == 0),
+            idempotency_window: Some(Span::from_secs(3_000)),
             ..QueuePatch::default()
         };
         rig.apply(Command::PutQueue(PutQueue { name, patch, version: None })).unwrap();
+    }
+
+    fn cancel(&mut self, rig: &mut Rig, queue: &QueueName) {
+        if let Some(id) = self.pick(rig, queue) {
+            // What is at rest cannot be cancelled.
+            let _ = rig.apply(Command::Cancel(id));
+        }
+    }
+
+    fn update(&mut self, rig: &mut Rig, queue: &QueueName) {
+        if let Some(id) = self.pick(rig, queue) {
+            let start = match self.below(4) {
+                0 => Some(Start::Now),
+                1 => Some(Start::After(Span::from_secs(3_000))),
+                2 => Some(Start::At(rig.now.wall + Span::from_secs(600))),
+                _ => None,
+            };
+            let priority = Priority::new(self.below(10) as u32);
+            // What does not wait cannot be changed.
+            let _ = rig.apply(Command::Update(Update { id, priority, start }));
+        }
+    }
+
+    fn delete(&mut self, rig: &mut Rig) {
+        let name = queue(["gamma", "omega", "omega"][self.below(3)]);
+        // It may be gone already.
+        let _ = rig.apply(Command::DeleteQueue(DeleteQueue { name, force: true }));
+    }
+
+    fn pick(&mut self, rig: &Rig, queue: &QueueName) -> Option<JobId> {
+        let jobs = rig.find(queue, StateSet::ALL, 10_000);
+        (!jobs.is_empty()).then(|| jobs[self.below(jobs.len())])
     }
 
     fn take_held(&mut self, most: usize) -> Vec<(JobId, LeaseToken)> {

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 
 use sluice_engine::{JobId, JobRecord, Ledger, Now, QueueId};
 
-use super::housekeeper::{Finish, HandedJob, Jobs, Order};
+use super::housekeeper::{BatchKey, Batches, Finish, HandedJob, Jobs, Mentions, Order};
 use super::mover::Mover;
 use crate::store::home::MovingJob;
 use crate::store::log::Log;
@@ -25,12 +25,12 @@ pub(super) struct Handing {
     /// The jobs that were born in it.
     pub(super) born: Option<RangeInclusive<u64>>,
     stage: Stage,
-    /// The drained sets that its events are about, once they are known.
-    pub(super) drains: Option<Vec<u128>>,
+    /// What else its events are about, once it is known.
+    pub(super) mentions: Option<Mentions>,
 }
 
-/// Where handing over stands. Queues come after jobs: their totals must include all that happened to a job
-/// before the job is removed, since it is counted no more when the log is replayed.
+/// Where handing over stands. Queues and batches come after jobs: their counts must include all that happened to
+/// a job before the job is removed, since it is counted no more when the log is replayed.
 enum Stage {
     /// Jobs born in it, from this one on.
     Born(u64),
@@ -40,6 +40,10 @@ enum Stage {
     Older(u64),
     /// All queues.
     Queues(VecDeque<QueueId>),
+    /// The batches whose records have changed.
+    Batches(VecDeque<BatchKey>),
+    /// The batches that its events forget.
+    ForgottenBatches,
     /// The drained sets.
     Drains,
 }
@@ -55,7 +59,7 @@ impl Handing {
     pub(super) fn new(segment: u64, born: Option<(JobId, JobId)>) -> Handing {
         let born = born.map(|(first, last)| first.0..=last.0);
         let stage = born.as_ref().map_or(Stage::Older(0), |born| Stage::Born(*born.start()));
-        Handing { segment, born, stage, drains: None }
+        Handing { segment, born, stage, mentions: None }
     }
 
     /// The next order; none while it is not known what else there is.
@@ -108,10 +112,25 @@ impl Handing {
                     if !records.is_empty() {
                         return Some(Order::Queues(records, as_of));
                     }
+                    self.stage = Stage::Batches(mover.changed_batches(ledger).into());
+                }
+                Stage::Batches(left) => {
+                    let keys: Vec<_> = left.drain(..left.len().min(BATCH_JOBS)).collect();
+                    if !keys.is_empty() {
+                        return Some(Order::Batches(batches(keys, ledger, as_of)));
+                    }
+                    self.stage = Stage::ForgottenBatches;
+                }
+                Stage::ForgottenBatches => {
+                    let left = &mut self.mentions.as_mut()?.batches;
+                    let keys = left.split_off(left.len().saturating_sub(BATCH_JOBS));
+                    if !keys.is_empty() {
+                        return Some(Order::Batches(batches(keys, ledger, as_of)));
+                    }
                     self.stage = Stage::Drains;
                 }
                 Stage::Drains => {
-                    return Some(match self.drains.as_mut()?.pop() {
+                    return Some(match self.mentions.as_mut()?.drains.pop() {
                         Some(set) => match ledger.drain_record(set) {
                             Some(record) => Order::Drain(Box::new(record), as_of),
                             None => Order::DrainGone(set),
@@ -119,6 +138,7 @@ impl Handing {
                         None => Order::Finish(Finish {
                             segment: self.segment,
                             serial: ledger.serial(),
+                            last_queue: ledger.last_queue(),
                             now: now.engine,
                             readers: mover.renew_pin(),
                         }),
@@ -144,6 +164,18 @@ fn batch(ids: &[JobId], mover: &mut Mover, ledger: &Ledger, log: &Log, as_of: u6
         }
     }
     (batch, next)
+}
+
+/// Batches as they are; one that began again after it was forgotten is among those that are.
+fn batches(keys: Vec<BatchKey>, ledger: &Ledger, as_of: u64) -> Batches {
+    let mut batches = Batches { as_of, ..Batches::default() };
+    for (queue, name) in keys {
+        match ledger.batch_record(queue, &name) {
+            Some(record) => batches.moving.push(record.clone()),
+            None => batches.gone.push((queue, name)),
+        }
+    }
+    batches
 }
 
 impl Batch {

@@ -2,8 +2,8 @@
 //! others decide.
 //!
 //! The order of writes is what makes a crash at any point harmless (`docs/STORAGE.md`): everything is
-//! written and synced before what it replaces is removed; that is synced before it is noted how far the
-//! log has moved in; and only when the note is synced may the segment go.
+//! written and synced before what it replaces is removed; that is synced before queues of which nothing is left
+//! are; that before it is noted how far the log has moved in; and only when the note is synced may the segment go.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -11,7 +11,8 @@ use std::thread;
 use std::time::Duration;
 
 use sluice_engine::{
-    DrainRecord, JobId, JobRecord, JobState, Mutation, QueueId, QueueRecord, RequestRecord, Timestamp,
+    BatchName, BatchRecord, DrainRecord, IdempotencyRecord, JobId, JobRecord, JobState, Mutation, Now, QueueId,
+    QueueRecord, RequestRecord, Span, Timestamp,
 };
 
 use super::DurableOptions;
@@ -31,6 +32,8 @@ pub(super) enum Order {
     Jobs(Jobs),
     /// Queues as they are, as of a group.
     Queues(Vec<QueueRecord>, u64),
+    /// Batches.
+    Batches(Batches),
     /// A drained set, as of a group.
     Drain(Box<DrainRecord>, u64),
     /// A drained set that is no more.
@@ -54,6 +57,28 @@ pub(super) struct Jobs {
     pub(super) gone: Vec<JobId>,
 }
 
+/// What a batch is found by.
+pub(super) type BatchKey = (QueueId, BatchName);
+
+/// See [`Order::Batches`].
+#[derive(Default)]
+pub(super) struct Batches {
+    /// The group.
+    pub(super) as_of: u64,
+    /// As they are.
+    pub(super) moving: Vec<BatchRecord>,
+    /// Those that are remembered no more.
+    pub(super) gone: Vec<BatchKey>,
+}
+
+/// What a segment's events are about besides jobs, each once.
+#[derive(Default)]
+pub(super) struct Mentions {
+    pub(super) drains: Vec<u128>,
+    /// Those that were forgotten.
+    pub(super) batches: Vec<BatchKey>,
+}
+
 /// A job, and where its body lies if it was born in the log.
 pub(super) struct HandedJob {
     pub(super) job: MovingJob,
@@ -65,6 +90,8 @@ pub(super) struct Finish {
     pub(super) segment: u64,
     /// The numbers given so far.
     pub(super) serial: u64,
+    /// Queues up to this one were given theirs.
+    pub(super) last_queue: QueueId,
     /// For windows that pass.
     pub(super) now: Timestamp,
     /// Held by whoever may still read what is to be removed.
@@ -73,8 +100,8 @@ pub(super) struct Finish {
 
 /// What was done.
 pub(super) enum Report {
-    /// The drained sets that a segment's events are about.
-    Drains(Vec<u128>),
+    /// What a segment's events are about besides jobs.
+    Read(Mentions),
     /// These jobs' records are durable.
     AtRest(Vec<Rest>),
     /// A segment is needed no more.
@@ -103,8 +130,20 @@ pub(super) struct Housekeeper {
     resting: Vec<Rest>,
     unsettled: usize,
     is_in_segment: bool,
-    /// A hash of each queue's record as it was last written: most have not changed.
-    queues: HashMap<QueueId, u64>,
+    /// Each queue's record as it was last written.
+    queues: HashMap<QueueId, Written>,
+    /// Queues that the segment's events say are no more.
+    forgotten: Vec<QueueId>,
+    /// Where to go on looking for idempotency keys that are remembered no more.
+    idempotency_cursor: Vec<u8>,
+}
+
+/// What is known of a queue's record that was written.
+struct Written {
+    /// Tells whether it has changed: most have not.
+    hash: u64,
+    /// How long it remembers idempotency keys; none: it was deleted.
+    window: Option<Span>,
 }
 
 /// How long a reader may keep what is to be removed: far longer than a read takes.
@@ -135,6 +174,8 @@ impl Housekeeper {
             unsettled: 0,
             is_in_segment: false,
             queues: HashMap::new(),
+            forgotten: Vec::new(),
+            idempotency_cursor: Vec::new(),
         }
     }
 
@@ -154,6 +195,7 @@ impl Housekeeper {
                 jobs.gone.into_iter().for_each(|id| moving.drop_job(id));
             }
             Order::Queues(records, as_of) => self.put_queues(&records, as_of)?,
+            Order::Batches(batches) => self.put_batches(batches)?,
             Order::Drain(record, as_of) => self.moving().put_drain(&record, as_of)?,
             Order::DrainGone(set) => self.moving().drop_drain(set),
             Order::Finish(finish) => return self.finish(&finish),
@@ -181,28 +223,21 @@ impl Housekeeper {
         Ok(vec![Report::AtRest(std::mem::take(&mut self.resting))])
     }
 
-    /// The requests of a segment go over at once: nothing about them changes any more.
+    /// The requests and idempotency keys of a segment go over at once: nothing about them changes any more.
     fn begin(&mut self, closed: &ClosedSegment) -> Result<Report, StoreError> {
         self.is_in_segment = true;
-        let mut requests: Vec<RequestRecord> = Vec::new();
-        let mut drains: Vec<u128> = Vec::new();
-        closed.visit(|now, mutations| {
-            for mutation in mutations {
-                match mutation {
-                    Mutation::Requested { request, answer } => {
-                        requests.push(RequestRecord { request, answer, time: now.engine });
-                    }
-                    Mutation::Drained { request, .. } => drains.push(request.id),
-                    Mutation::DrainForgotten { set } => drains.push(set),
-                    _ => {}
-                }
-            }
-        })?;
-        self.moving().put_requests(closed.number(), &requests)?;
+        let mut read = Reading::default();
+        closed.visit(|now, mutations| mutations.into_iter().for_each(|mutation| read.take(mutation, now)))?;
+        self.moving().put_requests(closed.number(), &read.requests)?;
+        self.moving().put_idempotency(closed.number(), &read.keys)?;
         self.options.reach(Step::RequestsWritten)?;
-        drains.sort_unstable();
-        drains.dedup();
-        Ok(Report::Drains(drains))
+        self.forgotten = read.forgotten;
+        let mut mentions = read.mentions;
+        mentions.drains.sort_unstable();
+        mentions.drains.dedup();
+        mentions.batches.sort_unstable();
+        mentions.batches.dedup();
+        Ok(Report::Read(mentions))
     }
 
     fn put_jobs(&mut self, jobs: &[HandedJob]) -> Result<(), StoreError> {
@@ -210,7 +245,7 @@ impl Housekeeper {
         for (handed, body) in jobs.iter().zip(&bodies) {
             self.moving().put_job(&handed.job, body.as_ref())?;
             let record = &handed.job.record;
-            if matches!(record.state, JobState::Dead | JobState::Drained) && !handed.job.detail_at_rest {
+            if record.state.is_buried() && !handed.job.detail_at_rest {
                 self.resting.push(Rest::of(record));
             }
             self.options.reach(Step::JobWritten)?;
@@ -243,11 +278,33 @@ impl Housekeeper {
     fn put_queues(&mut self, records: &[QueueRecord], as_of: u64) -> Result<(), StoreError> {
         for record in records {
             let hash = Home::queue_hash(record);
-            if self.queues.insert(record.id, hash) != Some(hash) {
+            let window = (!record.deleted).then_some(record.settings.idempotency_window);
+            let before = self.queues.insert(record.id, Written { hash, window });
+            if before.is_none_or(|before| before.hash != hash) {
                 self.moving().put_queue(record, as_of)?;
             }
         }
         Ok(())
+    }
+
+    fn put_batches(&mut self, batches: Batches) -> Result<(), StoreError> {
+        for record in &batches.moving {
+            self.moving().put_batch(record, batches.as_of)?;
+        }
+        batches.gone.into_iter().for_each(|(queue, name)| self.moving().drop_batch(queue, name));
+        Ok(())
+    }
+
+    /// A job, batch or set here names a queue here, always: so queues go when all that they held is gone for sure, and
+    /// for sure themselves before the log forgets that they are to go.
+    fn remove_forgotten_queues(&mut self) -> Result<(), StoreError> {
+        let forgotten = std::mem::take(&mut self.forgotten);
+        for id in &forgotten {
+            self.queues.remove(id);
+            self.home.remove_queue(*id)?;
+        }
+        self.options.reach(Step::QueuesRemoved)?;
+        if forgotten.is_empty() { Ok(()) } else { self.home.flush() }
     }
 
     fn finish(&mut self, finish: &Finish) -> Result<Vec<Report>, StoreError> {
@@ -255,8 +312,12 @@ impl Housekeeper {
         // A segment of which nothing is left still has requests and a note to write.
         self.moving();
         let mut reports = self.settle(finish.now)?;
+        self.remove_forgotten_queues()?;
+        let window = |queue: QueueId| self.queues.get(&queue)?.window;
+        self.home.remove_past_idempotency(&mut self.idempotency_cursor, window, finish.now)?;
         let moved_through = finish.segment;
-        self.home.put_meta(&Meta { store: self.store, moved_through, serial: finish.serial })?;
+        let (serial, last_queue) = (finish.serial, finish.last_queue);
+        self.home.put_meta(&Meta { store: self.store, moved_through, serial, last_queue })?;
         self.options.reach(Step::Noted)?;
         self.home.flush()?;
         self.options.reach(Step::NotedSynced)?;
@@ -267,6 +328,40 @@ impl Housekeeper {
 
     fn moving(&mut self) -> &mut Moving {
         self.moving.get_or_insert_with(|| self.home.moving())
+    }
+}
+
+/// What is read of a segment before it moves.
+#[derive(Default)]
+struct Reading {
+    requests: Vec<RequestRecord>,
+    keys: Vec<IdempotencyRecord>,
+    mentions: Mentions,
+    /// Queues that are no more.
+    forgotten: Vec<QueueId>,
+}
+
+impl Reading {
+    fn take(&mut self, mutation: Mutation, now: Now) {
+        let time = now.engine;
+        match mutation {
+            Mutation::Requested { request, answer } => {
+                self.requests.push(RequestRecord { request, answer, time });
+            }
+            Mutation::Enqueued { queue, first, jobs } => {
+                let keys = (first.0..).map(JobId).zip(jobs).filter_map(|(job, spec)| {
+                    spec.idempotency.map(|hash| IdempotencyRecord { queue, hash, job, time })
+                });
+                self.keys.extend(keys);
+            }
+            Mutation::Drained { request, .. } => self.mentions.drains.push(request.id),
+            Mutation::DrainForgotten { set } => self.mentions.drains.push(set),
+            Mutation::BatchesForgotten { queue, batches } => {
+                self.mentions.batches.extend(batches.into_iter().map(|name| (queue, name)));
+            }
+            Mutation::QueueForgotten { queue } => self.forgotten.push(queue),
+            _ => {}
+        }
     }
 }
 

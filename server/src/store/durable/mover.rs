@@ -14,7 +14,7 @@ use sluice_engine::{Due, JobId, JobRecord, JobState, Ledger, Mutation, Next, Now
 use super::DurableOptions;
 use super::ballast::Ballast;
 use super::handing::{Batch, Handing};
-use super::housekeeper::{Housekeeper, Order, Report, Rest};
+use super::housekeeper::{BatchKey, Housekeeper, Order, Report, Rest};
 use super::reader::Pin;
 use super::thread::{Signals, run};
 use crate::store::home::Home;
@@ -44,6 +44,8 @@ pub(super) struct Mover {
     early: BTreeSet<JobId>,
     /// Queues that are at home, or on their way.
     queues: BTreeSet<QueueId>,
+    /// Batches whose records changed up to this change are at home, or on their way.
+    batch_change: u64,
     /// Jobs to move early.
     waiting: VecDeque<JobId>,
     /// Jobs whose records are durable.
@@ -87,6 +89,7 @@ impl Mover {
             held: None,
             early: BTreeSet::new(),
             queues: BTreeSet::new(),
+            batch_change: 0,
             waiting: VecDeque::new(),
             resting: VecDeque::new(),
             phase: Phase::Idle,
@@ -120,16 +123,18 @@ impl Mover {
             match mutation {
                 Mutation::Returned { id, next: Next::Dead, .. } => self.wait(*id),
                 Mutation::Returned { id, next: Next::Retry(time), .. }
-                    if time.since(now.engine) > LONG_WAIT =>
+                    if is_far(Due::Engine(*time), now) =>
                 {
                     self.wait(*id);
                 }
+                Mutation::Updated { id, due: Some(due), .. } if is_far(*due, now) => self.wait(*id),
+                Mutation::RequeuedLater { id, time } if is_far(Due::Engine(*time), now) => self.wait(*id),
                 Mutation::Enqueued { first, jobs, .. } => {
                     for (id, job) in (first.0..).zip(jobs) {
                         let is_long = match job.start {
                             Start::Now => false,
                             Start::After(span) => span > LONG_WAIT,
-                            Start::At(time) => time.since(now.wall) > LONG_WAIT,
+                            Start::At(time) => is_far(Due::Wall(time), now),
                         };
                         if is_long {
                             self.wait(JobId(id));
@@ -146,9 +151,9 @@ impl Mover {
         loop {
             match self.reports.try_recv() {
                 Ok(Report::AtRest(resting)) => self.resting.extend(resting),
-                Ok(Report::Drains(found)) => {
+                Ok(Report::Read(mentions)) => {
                     if let Phase::Handing(handing) = &mut self.phase {
-                        handing.drains = Some(found);
+                        handing.mentions = Some(mentions);
                     }
                 }
                 Ok(Report::Moved(segment)) => {
@@ -266,6 +271,15 @@ impl Mover {
         self.queues.insert(id)
     }
 
+    /// Batches whose records changed since they were asked for last.
+    pub(super) fn changed_batches(&mut self, ledger: &Ledger) -> Vec<BatchKey> {
+        let changed = ledger.batches_changed_after(self.batch_change);
+        let (changes, batches): (Vec<u64>, Vec<BatchKey>) =
+            changed.map(|(change, record)| (change, (record.queue, record.name.clone()))).unzip();
+        self.batch_change = changes.last().copied().unwrap_or(self.batch_change);
+        batches
+    }
+
     /// Jobs born in the log that may be at home, in order, at most `limit`.
     pub(super) fn early_from(&self, first: JobId, last: JobId, limit: usize) -> Vec<JobId> {
         if first > last {
@@ -350,11 +364,15 @@ impl Drop for Mover {
 fn rests_long(record: &JobRecord, now: Now) -> bool {
     match (record.state, record.due) {
         (JobState::Dead, _) => true,
-        (JobState::Scheduled | JobState::Retrying, Some(Due::Engine(time))) => {
-            time.since(now.engine) > LONG_WAIT
-        }
-        (JobState::Scheduled | JobState::Retrying, Some(Due::Wall(time))) => time.since(now.wall) > LONG_WAIT,
+        (JobState::Scheduled | JobState::Retrying, Some(due)) => is_far(due, now),
         _ => false,
+    }
+}
+
+fn is_far(due: Due, now: Now) -> bool {
+    match due {
+        Due::Engine(time) => time.since(now.engine) > LONG_WAIT,
+        Due::Wall(time) => time.since(now.wall) > LONG_WAIT,
     }
 }
 

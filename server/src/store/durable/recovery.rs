@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 
-use sluice_engine::{Loader, Now};
+use sluice_engine::{Loader, Now, QueueId};
 use tracing::info;
 
 use super::format;
@@ -69,6 +69,7 @@ impl Durable {
     pub(super) fn recover(&mut self, loader: &mut Loader) -> Result<Option<Now>, StoreError> {
         let loaded = self.home.load(loader)?;
         loader.serial(self.meta.serial);
+        loader.last_queue(self.meta.last_queue);
         let mover = &mut self.mover;
         let replayed = self.log.replay(&mut |group, now, mutations, segment| {
             mover.observe(now, &mutations);
@@ -103,7 +104,7 @@ impl Durable {
 
 /// A new home says at once whose it is.
 fn begin_home(home: &Home, store: u128) -> Result<Meta, StoreError> {
-    let meta = Meta { store, moved_through: 0, serial: 0 };
+    let meta = Meta { store, moved_through: 0, serial: 0, last_queue: QueueId(0) };
     home.put_meta(&meta)?;
     home.flush()?;
     Ok(meta)

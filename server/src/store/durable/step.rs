@@ -17,6 +17,8 @@ pub(crate) enum Step {
     Removed,
     /// That was synced.
     RemovedSynced,
+    /// Queues of which nothing is left were removed.
+    QueuesRemoved,
     /// How far the log has moved in was noted.
     Noted,
     /// That was synced.

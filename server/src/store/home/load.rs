@@ -1,10 +1,11 @@
 //! Reads everything but the bodies, for a start.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use sluice_engine::{DrainRecord, JobId, Loader, QueueId, QueueRecord};
+use sluice_engine::{Besides, DrainRecord, JobId, Loader, QueueId, QueueRecord};
 
-use super::{Home, StateTree, drain, job, open, part, queue, request};
+use super::{Home, StateTree, batch, drain, idempotency, job, open, part, queue, request};
 use crate::store::StoreError;
 
 /// What a start has to know besides what the loader was given.
@@ -32,6 +33,8 @@ impl Home {
                 loaded.as_of = loaded.as_of.max(as_of);
                 loader.drain(record, as_of);
             }
+            self.load_batches(loader, &mut loaded)?;
+            self.load_idempotency(loader)?;
             self.load_requests(loader)?;
             Ok(loaded)
         })
@@ -56,7 +59,7 @@ impl Home {
             if StateTree::of(stored.record.state) != tree {
                 return Err(self.damaged(tree.name(), &key, "a job in a state of another tree"));
             }
-            let stored = self.with_result(stored)?;
+            let stored = self.with_apart(stored)?;
             loaded.jobs += 1;
             loaded.as_of = loaded.as_of.max(stored.as_of);
             loader
@@ -66,14 +69,57 @@ impl Home {
         Ok(())
     }
 
+    fn load_batches(&self, loader: &mut Loader, loaded: &mut Loaded) -> Result<(), StoreError> {
+        for row in &self.batch {
+            let (key, value) = row.map_err(|e| self.failed("read batches", e))?;
+            let (record, as_of) = batch::decode(&key, &value).map_err(self.malformed("batch", &key))?;
+            loaded.as_of = loaded.as_of.max(as_of);
+            loader.batch(record, as_of);
+        }
+        Ok(())
+    }
+
+    fn load_idempotency(&self, loader: &mut Loader) -> Result<(), StoreError> {
+        for row in &self.idempotency {
+            let (key, value) = row.map_err(|e| self.failed("read idempotency keys", e))?;
+            for record in idempotency::decode(&key, &value).map_err(self.malformed("idempotency", &key))? {
+                loader.idempotency(record);
+            }
+        }
+        Ok(())
+    }
+
     fn load_requests(&self, loader: &mut Loader) -> Result<(), StoreError> {
         for row in &self.request {
             let (key, value) = row.map_err(|e| self.failed("read requests", e))?;
-            for record in request::decode(&key, &value).map_err(self.malformed("request", &key))? {
+            // What is besides is read with its page.
+            let Some(page) = request::page_key(&key) else { continue };
+            let records = request::decode(&key, &value).map_err(self.malformed("request", &key))?;
+            for (place, (mut record, has_besides)) in (0..).zip(records) {
+                if has_besides {
+                    record.answer.besides = Some(self.besides(&page, place)?);
+                }
                 loader.request(record);
             }
         }
         Ok(())
+    }
+
+    fn besides(&self, page: &[u8; 12], place: u8) -> Result<Arc<Besides>, StoreError> {
+        let row = |part| {
+            let key = request::besides_key(page, place, part);
+            let value = self.request.get(key).map_err(|e| self.failed("read requests", e))?;
+            let value = value.ok_or_else(|| self.damaged("request", &key, "a part is missing"))?;
+            Ok::<_, StoreError>((key, value))
+        };
+        let (key, value) = row(0)?;
+        let (bytes, first) = part::first(&key, &value).map_err(self.malformed("request", &key))?;
+        let mut whole = first.to_vec();
+        for number in 1..part::count(bytes) {
+            let (key, value) = row(number)?;
+            whole.extend_from_slice(part::next(&key, &value).map_err(self.malformed("request", &key))?);
+        }
+        request::decode_besides(&whole).map_err(self.malformed("request", page))
     }
 
     /// The newest complete record of each queue.

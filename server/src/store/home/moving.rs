@@ -2,11 +2,13 @@
 //! replaces is removed. In between a thing may be here twice, and its higher `as_of` wins.
 
 use sluice_engine::{
-    Attributes, DrainRecord, JobId, JobRecord, JobState, QueueId, QueueRecord, RequestRecord, Timestamp,
+    Attributes, BatchName, BatchRecord, DrainRecord, IdempotencyRecord, JobId, JobRecord, JobState, QueueId,
+    QueueRecord, RequestRecord,
 };
 
 use super::body::{self, Kind};
-use super::{Home, StateTree, drain, job, part, queue, request};
+use super::removal::Stale;
+use super::{Home, StateTree, batch, detail, drain, idempotency, job, part, queue, request};
 use crate::store::{Body, StoreError};
 
 /// A job on its way home.
@@ -24,23 +26,8 @@ pub(crate) struct MovingJob {
 
 /// What is written, and what it replaces.
 pub(crate) struct Moving {
-    home: Home,
-    stale: Vec<Stale>,
-}
-
-/// What is to be removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Stale {
-    /// Records of a job but the newest.
-    State(JobId),
-    /// The payload of a finished job.
-    Payload(JobId),
-    /// All of a job.
-    Job(JobId),
-    /// A queue's records older than this.
-    Queue(QueueId, u64),
-    /// A drained set.
-    Drain(u128),
+    pub(super) home: Home,
+    pub(super) stale: Vec<Stale>,
 }
 
 impl Home {
@@ -67,17 +54,26 @@ impl Moving {
                     break;
                 }
             }
-            if job.detail_at_rest && self.is_here_as_it_is(tree, &job.record)? {
+            if job.detail_at_rest {
+                let as_of = self.as_of_unchanged(tree, &job.record)?;
+                self.stale.push(Stale::History(id, as_of));
                 return Ok(());
             }
+            if job.record.deliveries > 0 {
+                self.stale.push(Stale::History(id, job.as_of));
+            }
         }
-        if job.record.state == JobState::Completed {
+        if !keeps_payload(job.record.state) {
             self.put_finished_body(id, body)?;
         } else if let Some(body) = body {
             self.put_whole(id, Kind::Body, &body::encode(body.payload.as_ref(), &body.attributes))?;
         }
-        if let Some(result) = job::result_apart(&job.record) {
+        if let Some(result) = detail::result_apart(&job.record) {
             self.put_whole(id, Kind::Result, result)?;
+        }
+        if let Some(history) = detail::history_apart(&job.record) {
+            let key = body::history_key(id, job.as_of);
+            self.home.put(&self.home.body, &key, body::encode_history(&key, &history))?;
         }
         let value = job::encode(&job.record, job.as_of);
         self.home.put(&self.home.states[tree as usize], &job::key(id), value)
@@ -117,35 +113,50 @@ impl Moving {
         segment: u64,
         requests: &[RequestRecord],
     ) -> Result<(), StoreError> {
-        for (key, value) in request::rows(segment, requests) {
-            self.home.put(&self.home.request, &key, value)?;
+        for (page, value, chunk) in request::rows(segment, requests) {
+            for (key, value) in request::besides_rows(page, chunk) {
+                self.home.put(&self.home.request, &key, value)?;
+            }
+            self.home.put(&self.home.request, &page, value)?;
         }
         Ok(())
     }
 
-    /// Removes what was replaced or is gone, and requests that nobody can repeat any more. What replaces
-    /// it is durable.
-    pub(crate) fn remove_stale(mut self, now: Timestamp) -> Result<(), StoreError> {
-        // In order of keys: sled frees neighbouring pages far quicker than scattered ones.
-        self.stale.sort_unstable();
-        self.stale.dedup();
-        for stale in &self.stale {
-            self.home.remove_one(*stale)?;
+    /// Writes the idempotency keys of a segment, oldest first.
+    pub(crate) fn put_idempotency(
+        &mut self,
+        segment: u64,
+        records: &[IdempotencyRecord],
+    ) -> Result<(), StoreError> {
+        for (key, value) in idempotency::rows(segment, records) {
+            self.home.put(&self.home.idempotency, &key, value)?;
         }
-        self.home.remove_past_requests(now)
+        Ok(())
     }
 
-    /// Nothing has happened since the record here was written. The rest of such a job never changes.
-    fn is_here_as_it_is(&self, tree: StateTree, record: &JobRecord) -> Result<bool, StoreError> {
-        let stored = self.home.stored(tree, record.id)?;
-        let is_same = stored.is_some_and(|stored| {
-            let life = |r: &JobRecord| (r.state, r.requeues, r.deliveries);
-            life(&stored.record) == life(record)
-        });
-        if is_same {
-            return Ok(true);
+    /// Writes a batch.
+    pub(crate) fn put_batch(&mut self, record: &BatchRecord, as_of: u64) -> Result<(), StoreError> {
+        let key = batch::key(record.queue, &record.name);
+        let value = batch::encode(&key, record, as_of);
+        self.home.put(&self.home.batch, &key, value)
+    }
+
+    /// A batch that is remembered no more.
+    pub(crate) fn drop_batch(&mut self, queue: QueueId, name: BatchName) {
+        self.stale.push(Stale::Batch(queue, name));
+    }
+
+    /// Nothing has happened since the record here was written, and the rest of such a job never changes. Says which
+    /// record that is.
+    fn as_of_unchanged(&self, tree: StateTree, record: &JobRecord) -> Result<u64, StoreError> {
+        let life = |r: &JobRecord| (r.state, r.requeues, r.deliveries);
+        match self.home.stored(tree, record.id)? {
+            Some(stored) if life(&stored.record) == life(record) => Ok(stored.as_of),
+            _ => {
+                let why = "the detail of a job at rest is missing";
+                Err(self.home.damaged(tree.name(), &job::key(record.id), why))
+            }
         }
-        Err(self.home.damaged(tree.name(), &job::key(record.id), "the detail of a job at rest is missing"))
     }
 
     /// Of a finished job only the attributes stay. A payload that is here goes with what is stale: until
@@ -169,85 +180,7 @@ impl Moving {
     }
 }
 
-impl Home {
-    fn remove_one(&self, stale: Stale) -> Result<(), StoreError> {
-        match stale {
-            Stale::State(id) => self.remove_older_records(id),
-            Stale::Payload(id) => self.remove_payload(id),
-            Stale::Job(id) => {
-                for tree in StateTree::ALL {
-                    if self.stands_in(tree, id)? {
-                        self.remove(&self.states[tree as usize], &job::key(id))?;
-                    }
-                }
-                self.remove_keys(&self.body, self.body.scan_prefix(body::prefix(id)))
-            }
-            Stale::Queue(id, before) => {
-                let range = queue::key(id, 0, 0)..queue::key(id, before, 0);
-                self.remove_keys(&self.queue, self.queue.range(range))
-            }
-            // The head goes first: pages without one are not a set.
-            Stale::Drain(set) => self.remove_keys(&self.drain, self.drain.scan_prefix(drain::prefix(set))),
-        }
-    }
-
-    /// A job may have gone from tree to tree and back since the last removal: only its newest record counts.
-    fn remove_older_records(&self, id: JobId) -> Result<(), StoreError> {
-        let mut found = Vec::new();
-        for tree in StateTree::ALL {
-            found.extend(self.stored(tree, id)?.map(|stored| (stored.as_of, tree)));
-        }
-        let newest = found.iter().max().copied();
-        for (as_of, tree) in found {
-            if Some((as_of, tree)) != newest {
-                self.remove(&self.states[tree as usize], &job::key(id))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn remove_payload(&self, id: JobId) -> Result<(), StoreError> {
-        let Some((_, first)) = self.first_part(id, Kind::Body)? else { return Ok(()) };
-        let (attributes, has_payload, _) =
-            body::decode_attributes(&first).map_err(self.malformed("body", &body::prefix(id)))?;
-        if !has_payload {
-            return Ok(());
-        }
-        let is_bare = attributes == Attributes::default();
-        if !is_bare {
-            // They fit part 0, so that replacing it is one step.
-            let whole = body::encode(None, &attributes);
-            for (key, value) in part::rows(&whole, |part| body::key(id, Kind::Body, part)) {
-                self.put(&self.body, &key, value)?;
-            }
-        }
-        let range = body::key(id, Kind::Body, u16::from(!is_bare))..=body::key(id, Kind::Body, u16::MAX);
-        self.remove_keys(&self.body, self.body.range(range))
-    }
-
-    fn stands_in(&self, tree: StateTree, id: JobId) -> Result<bool, StoreError> {
-        let states = &self.states[tree as usize];
-        states.contains_key(job::key(id)).map_err(|e| self.failed("look for a job", e))
-    }
-
-    fn remove_past_requests(&self, now: Timestamp) -> Result<(), StoreError> {
-        let mut over = self.request.len().saturating_sub(request::MAX_PAGES);
-        for row in &self.request {
-            let (key, value) = row.map_err(|e| self.failed("read requests", e))?;
-            let requests = request::decode(&key, &value).map_err(self.malformed("request", &key))?;
-            if over == 0 && !request::is_past(&requests, now) {
-                break;
-            }
-            over = over.saturating_sub(1);
-            self.remove(&self.request, &key)?;
-        }
-        Ok(())
-    }
-
-    fn remove_keys(&self, tree: &sled::Tree, rows: sled::Iter) -> Result<(), StoreError> {
-        for key in rows.keys() {
-            self.remove(tree, &key.map_err(|e| self.failed("look for rows", e))?)?;
-        }
-        Ok(())
-    }
+/// A job that will never run again needs no payload.
+fn keeps_payload(state: JobState) -> bool {
+    !state.is_at_rest() || state.is_requeueable()
 }

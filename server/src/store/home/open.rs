@@ -107,6 +107,8 @@ fn with_trees(dir: &Path, db: Db) -> Result<Home, StoreError> {
         drain: tree("drain")?,
         queue: tree("queue")?,
         request: tree("request")?,
+        batch: tree("batch")?,
+        idempotency: tree("idempotency")?,
         meta: tree("meta")?,
         db,
     })

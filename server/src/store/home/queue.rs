@@ -2,19 +2,21 @@
 //!
 //! ```text
 //! key    queue u32, as_of u64, part u16
-//! whole  version 1, name, settings as in the log, their version, create_time, totals, number of codes, (code, count) …
+//! whole  version 2, name, settings as in the log, their version, create_time, totals, deleted u8, number of codes,
+//!        (code, count) …
 //! ```
+//! Version 1 has the first settings of the log, eight totals, and is not deleted.
+//!
 //! A newer record lies beside the older one until the older one is removed, so that no mixture of both
 //! is ever read.
-
-use std::collections::BTreeMap;
 
 use sluice_engine::{QueueId, QueueName, QueueRecord, QueueTotals, WallTime};
 
 use super::value::{Decoder, Encoder, Malformed};
-use crate::store::codec::{get_settings, put_settings};
+use crate::store::codec::{get_first_settings, get_settings, put_settings};
 
-const VERSION: u8 = 1;
+const FIRST_VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 pub(crate) fn key(id: QueueId, as_of: u64, part: u16) -> [u8; 14] {
     let mut key = [0; 14];
@@ -45,6 +47,10 @@ pub(crate) fn encode(record: &QueueRecord) -> Vec<u8> {
     {
         e.u64(total);
     }
+    for total in [t.dropped, t.cancelled, t.expired] {
+        e.u64(total);
+    }
+    e.u8(u8::from(record.deleted));
     e.u64(t.failed_by_code.len() as u64);
     for (code, count) in &t.failed_by_code {
         e.bytes(code.as_bytes());
@@ -55,12 +61,13 @@ pub(crate) fn encode(record: &QueueRecord) -> Vec<u8> {
 
 pub(crate) fn decode(id: QueueId, whole: &[u8]) -> Result<QueueRecord, Malformed> {
     let mut d = Decoder::inside(whole);
-    match d.u8()? {
-        VERSION => {}
-        version => return Err(Malformed::Version(version)),
+    let layout = d.u8()?;
+    if !(FIRST_VERSION..=VERSION).contains(&layout) {
+        return Err(Malformed::Version(layout));
     }
+    let is_first = layout == FIRST_VERSION;
     let name = QueueName::new(d.text()?).map_err(|_| Malformed::Field)?;
-    let settings = d.shared(get_settings)?;
+    let settings = if is_first { d.shared(get_first_settings)? } else { d.shared(get_settings)? };
     let version = d.u64()?;
     let create_time = WallTime(d.u64()?);
     let mut totals = QueueTotals {
@@ -74,11 +81,20 @@ pub(crate) fn decode(id: QueueId, whole: &[u8]) -> Result<QueueRecord, Malformed
         removed: d.u64()?,
         ..QueueTotals::default()
     };
+    let mut deleted = false;
+    if !is_first {
+        (totals.dropped, totals.cancelled, totals.expired) = (d.u64()?, d.u64()?, d.u64()?);
+        deleted = match d.u8()? {
+            0 => false,
+            1 => true,
+            _ => return Err(Malformed::Field),
+        };
+    }
     for _ in 0..d.u64()? {
         totals.failed_by_code.insert(d.text()?.into(), d.u64()?);
     }
     d.end()?;
-    Ok(QueueRecord { id, name, settings, version, create_time, totals, deleted: false })
+    Ok(QueueRecord { id, name, settings, version, create_time, totals, deleted })
 }
 
 fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
@@ -92,8 +108,10 @@ pub(crate) mod tests {
     use sluice_engine::{QueueSettings, Span};
 
     use super::*;
+    use crate::store::codec::sample::full_settings;
 
-    pub(crate) fn record(id: u32, codes: usize) -> QueueRecord {
+    /// Every field said that was there first.
+    fn first_record(id: u32, codes: usize) -> QueueRecord {
         QueueRecord {
             id: QueueId(id),
             name: QueueName::new("webhooks").unwrap(),
@@ -110,15 +128,29 @@ pub(crate) mod tests {
                 requeued: 4,
                 removed: 3,
                 failed_by_code: (0..codes).map(|n| (format!("{n:0128}").into(), n as u64)).collect(),
+                ..QueueTotals::default()
             },
+            deleted: false,
+        }
+    }
+
+    /// Every field said.
+    pub(crate) fn record(id: u32, codes: usize) -> QueueRecord {
+        let first = first_record(id, codes);
+        QueueRecord {
+            settings: full_settings(),
+            totals: QueueTotals { dropped: 2, cancelled: 1, expired: 300, ..first.totals },
+            deleted: true,
+            ..first
         }
     }
 
     #[test]
     fn every_field_comes_back_as_it_was() {
         for codes in [0, 1, 65] {
-            let record = record(9, codes);
-            assert_eq!(decode(QueueId(9), &encode(&record)), Ok(record));
+            for record in [first_record(9, codes), record(9, codes)] {
+                assert_eq!(decode(QueueId(9), &encode(&record)), Ok(record));
+            }
         }
         assert_eq!(parse(&key(QueueId(1), 2, 3)), Ok((QueueId(1), 2, 3)));
         assert_eq!(parse(b"short"), Err(Malformed::Field));
@@ -130,7 +162,17 @@ pub(crate) mod tests {
         assert_eq!(hex, GOLDEN);
     }
 
-    const GOLDEN: &str = "\
+    #[test]
+    fn version_1_is_read() {
+        let hex: String = FIRST_GOLDEN.split_whitespace().collect();
+        let whole: Vec<u8> =
+            (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
+        assert_eq!(decode(QueueId(9), &whole), Ok(first_record(9, 0)));
+    }
+
+    const GOLDEN: &str = "";
+
+    const FIRST_GOLDEN: &str = "\
         0108776562686f6f6b730500000000ca9a3b000000000000000000000040005847f80d0000009a9999999999c93f00ac\
         23fc0600000000863ba10100000000000004000000000000420769350900005847f80d000000030b0a09080706050403\
         00";

@@ -2,7 +2,7 @@ use std::fs;
 use std::path::Path;
 
 use sluice_engine::bound::REQUEST_ID_WINDOW;
-use sluice_engine::{Attributes, JobRecord, Timestamp};
+use sluice_engine::{Attributes, Besides, JobRecord, Loader, QueueId, Span, Timestamp};
 
 use super::job::tests::full_record;
 use super::*;
@@ -14,7 +14,7 @@ fn open(dir: &Path) -> Home {
 fn body(bytes: usize) -> Body {
     Body {
         payload: Some(vec![b'p'; bytes].into()),
-        attributes: Attributes { labels: vec![("event".into(), "push".into())], content_type: "text".into() },
+        attributes: Attributes { labels: vec![("event".into(), "push".into())], content_type: "text".into(), ..Attributes::default() },
         detail: None,
     }
 }
@@ -56,6 +56,9 @@ fn job_stands_in_the_tree_of_its_state_alone() {
         (JobState::Dead, StateTree::Dead),
         (JobState::Drained, StateTree::Dead),
         (JobState::Completed, StateTree::Done),
+        (JobState::Cancelled, StateTree::Done),
+        (JobState::Expired, StateTree::Done),
+        (JobState::Dropped, StateTree::Done),
     ];
     for (as_of, (state, tree)) in (1..).zip(places) {
         put(&home, &moving(record(1, state), as_of), None);
@@ -239,7 +242,7 @@ fn meta_is_none_until_it_is_put() {
     let dir = tempfile::tempdir().unwrap();
     let home = open(dir.path());
     assert_eq!(home.meta().unwrap(), None);
-    let meta = Meta { store: 5, moved_through: 2, serial: 99 };
+    let meta = Meta { store: 5, moved_through: 2, serial: 99, last_queue: QueueId(3) };
     home.put_meta(&meta).unwrap();
     home.flush().unwrap();
     assert_eq!(home.meta().unwrap(), Some(meta));
@@ -257,4 +260,98 @@ fn job_that_went_and_came_back_keeps_its_newest_record() {
     both.remove_stale(Timestamp(0)).unwrap();
     assert_eq!(rows(&home), [(StateTree::Ready, 1)]);
     assert_eq!(home.stored(StateTree::Ready, JobId(1)).unwrap().unwrap().as_of, 3);
+}
+
+#[test]
+fn dropped_job_keeps_its_payload_and_other_finished_ones_do_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = open(dir.path());
+    for (id, state) in [(1, JobState::Dropped), (2, JobState::Cancelled), (3, JobState::Expired)] {
+        put(&home, &moving(record(id, JobState::Ready), 1), Some(&body(9_000)));
+        put(&home, &moving(record(id, state), 2), None);
+        let kept = (state == JobState::Dropped).then(|| body(9_000)).unwrap_or(Body { payload: None, ..body(0) });
+        assert_eq!(home.body(JobId(id)).unwrap(), kept);
+    }
+}
+
+#[test]
+fn long_history_belongs_to_its_record_and_goes_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = open(dir.path());
+    let with = |attempts| {
+        let detail = Box::new(detail::tests::largest_detail(attempts));
+        JobRecord { detail: Some(detail), ..record(1, JobState::Dead) }
+    };
+    put(&home, &moving(with(4), 1), None);
+    let mut unfinished = home.moving();
+    unfinished.put_job(&moving(with(5), 2), None).unwrap();
+    assert_eq!(home.detail(JobId(1)).unwrap(), with(5).detail);
+    assert_eq!(home.body.len(), 2);
+    // As if the crash came before the record: the older one finds the history that it had.
+    let old = job::encode(&with(4), 1);
+    home.states[StateTree::Dead as usize].insert(job::key(JobId(1)), old).unwrap();
+    assert_eq!(home.detail(JobId(1)).unwrap(), with(4).detail);
+    put(&home, &moving(with(6), 3), None);
+    assert_eq!(home.detail(JobId(1)).unwrap(), with(6).detail);
+    assert_eq!(home.body.len(), 1, "older ones are gone");
+    put(&home, &moving(with(0), 4), None);
+    assert_eq!(home.body.len(), 0);
+    put(&home, &moving(with(7), 5), None);
+    home.body.remove(body::history_key(JobId(1), 5)).unwrap();
+    assert!(matches!(home.detail(JobId(1)), Err(StoreError::Damaged(_))));
+}
+
+#[test]
+fn batches_come_and_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = open(dir.path());
+    let record = batch::tests::record("import");
+    let mut moving = home.moving();
+    moving.put_batch(&record, 3).unwrap();
+    moving.put_batch(&batch::tests::record("import2"), 3).unwrap();
+    moving.drop_batch(record.queue, record.name);
+    assert_eq!(home.batch.len(), 2);
+    moving.remove_stale(Timestamp(0)).unwrap();
+    assert_eq!(home.batch.len(), 1);
+}
+
+#[test]
+fn idempotency_keys_go_by_the_page_when_nobody_remembers_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = open(dir.path());
+    let records = idempotency::tests::records(400);
+    home.moving().put_idempotency(7, &records).unwrap();
+    let mut cursor = Vec::new();
+    let window = |_: QueueId| Some(Span(10));
+    home.remove_past_idempotency(&mut cursor, window, Timestamp(197 + 9)).unwrap();
+    assert_eq!(home.idempotency.len(), 3);
+    home.remove_past_idempotency(&mut cursor, window, Timestamp(197 + 10)).unwrap();
+    assert_eq!(home.idempotency.len(), 2);
+    home.remove_past_idempotency(&mut cursor, |_| None, Timestamp(0)).unwrap();
+    assert_eq!(home.idempotency.len(), 0, "their queues are gone");
+}
+
+#[test]
+fn what_is_besides_an_answer_goes_with_its_page_also_after_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = open(dir.path());
+    let mut requests = request::tests::records(400);
+    let besides = Besides { duplicates: vec![(0, JobId(1)); 2_000], dropped: vec![JobId(2)] };
+    for at in [3, 399] {
+        requests[at].answer.besides = Some(besides.clone().into());
+    }
+    home.moving().put_requests(7, &requests).unwrap();
+    let mut loader = Loader::new(sluice_engine::EngineConfig::default());
+    home.load(&mut loader).unwrap();
+    let rows = home.request.len();
+    assert!(rows > 3 + 2);
+    // A crash after the first page went.
+    home.request.remove(request::key(7, 0)).unwrap();
+    home.load(&mut loader).unwrap();
+    home.moving().remove_stale(Timestamp(0)).unwrap();
+    let left: Vec<_> = home.request.iter().keys().map(|key| key.unwrap().to_vec()).collect();
+    assert!(left.iter().all(|key| key[..12] > request::key(7, 0)[..]), "{left:?}");
+    let place = (399 - 2 * request::PAGE_REQUESTS) as u8;
+    home.request.remove(request::besides_key(&request::key(7, 2), place, 0)).unwrap();
+    assert!(matches!(home.load(&mut loader), Err(StoreError::Damaged(_))));
 }

@@ -36,6 +36,11 @@ impl Encoder {
         Encoder(vec![version])
     }
 
+    /// Fields without a version: a piece of a value.
+    pub(crate) fn fields() -> Encoder {
+        Encoder(Vec::new())
+    }
+
     pub(crate) fn u8(&mut self, number: u8) {
         self.0.push(number);
     }

@@ -164,16 +164,16 @@ fn jobs_of(mutation: &Mutation) -> &[JobId] {
         Mutation::Promoted { id, .. }
         | Mutation::Extended { id, .. }
         | Mutation::Acked { id, .. }
-        | Mutation::Returned { id, .. }
         | Mutation::Updated { id, .. }
         | Mutation::CancelRequested { id }
         | Mutation::Cancelled { id }
-        | Mutation::RequeuedLater { id, .. }
-        | Mutation::Requeued { id, .. } => std::slice::from_ref(id),
+        | Mutation::Returned { id, .. }
+        | Mutation::Requeued { id, .. }
+        | Mutation::RequeuedLater { id, .. } => std::slice::from_ref(id),
         Mutation::Leased { jobs, .. }
-        | Mutation::Drained { jobs, .. }
         | Mutation::Expired { jobs }
         | Mutation::Dropped { jobs }
+        | Mutation::Drained { jobs, .. }
         | Mutation::Purged { jobs }
         | Mutation::Forgotten { jobs } => jobs,
         Mutation::QueuePut { .. }
