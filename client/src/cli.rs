@@ -13,6 +13,7 @@ mod extend;
 mod get;
 mod jobs;
 mod lease;
+mod log;
 mod nack;
 mod output;
 mod queue;
@@ -22,16 +23,9 @@ mod view;
 mod watch;
 mod work;
 
-use std::{
-    fs,
-    io::{self, IsTerminal},
-    path::PathBuf,
-    process::ExitCode,
-    time::Duration,
-};
+use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
 
 use self::{
     argument::span,
@@ -121,10 +115,7 @@ struct Session {
 /// Runs the command that the arguments name.
 pub async fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = EnvFilter::builder().with_default_directive(tracing::Level::WARN.into()).from_env_lossy();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
-    let log = log.with_ansi(io::stderr().is_terminal());
-    log.compact().init();
+    log::init();
     match run(cli).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

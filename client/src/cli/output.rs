@@ -104,6 +104,11 @@ fn cell(text: &str, max_chars: usize) -> String {
     cell
 }
 
+/// Text from elsewhere, whole, with nothing in it that a terminal would obey.
+pub(super) fn printable(text: &str) -> String {
+    cell(text, usize::MAX)
+}
+
 /// Whole lines, so that readers of a pipe see each as soon as it is there.
 pub(super) fn write_line(text: &[u8]) -> io::Result<()> {
     let mut stdout = io::stdout().lock();

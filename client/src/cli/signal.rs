@@ -9,6 +9,21 @@ use tonic::Code;
 use super::{error::CliError, output::remark};
 use crate::Error;
 
+/// Ends at the first signal that asks the process to end, or says that its terminal has gone. Listens from
+/// the call on.
+pub(super) fn first() -> io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    })
+}
+
 /// A token that the first signal cancels. The second one ends the process.
 pub(super) fn stop_token() -> io::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate())?;

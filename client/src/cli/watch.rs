@@ -1,89 +1,66 @@
-//! `sluice watch`.
+//! `sluice watch`: which queues, and in which form.
 
-use std::time::Duration;
+mod board;
+mod feed;
+mod history;
+mod key;
+mod line;
+mod live;
+mod measure;
+mod model;
+mod screen;
+mod terminal;
 
-use backon::BackoffBuilder;
-use clap::Args;
-use tokio::time::sleep;
-
-use super::{
-    Session,
-    argument::span,
-    error::CliError,
-    output::{Format, write_line},
-    view::StatusView,
+use std::{
+    env,
+    io::{self, IsTerminal},
+    time::Duration,
 };
-use crate::{Error, Repeat, proto::WatchQueueRequest, retry::lengthened, span_to_proto};
 
-/// Follow how a queue stands: a line at once, then one at each change, until interrupted. Goes on when
-/// the server comes back. Plain lines, or with -o json or jsonl a JSON value a line.
+use clap::Args;
+
+use self::{
+    feed::{Feed, Patience, Scope},
+    model::Model,
+};
+use super::{Session, argument::span, error::CliError, output::Format};
+
+/// Follow how queues stand, until interrupted. Goes on when the server comes back.
+///
+/// On a terminal a live view over the whole screen: a table of queues with their depth, rates and levels,
+/// and graphs of each over the last minutes. Up and Down (or k and j) select a queue, Enter goes into it,
+/// Esc back; p holds the display still, q or Ctrl-C ends. Elsewhere, or with --once, plain lines: one a
+/// queue at once, then one at each change; with -o json or jsonl a JSON value a line.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  sluice watch --queue mail --interval 1s -o jsonl")]
+#[command(after_help = "Examples:\n  sluice watch\n  sluice watch --queue 'sms.*'\n  \
+                        sluice watch --queue mail --interval 1s -o jsonl")]
 pub(super) struct Watch {
-    /// The queue to follow.
+    /// The queue to follow, or a pattern in which `*` stands for any characters. Default: all queues.
     #[arg(short, long)]
-    queue: String,
-    /// The least time between two lines, 50ms to 1m.
+    queue: Option<String>,
+    /// The least time between two changes shown, 50ms to 1m.
     #[arg(long, default_value = "250ms", value_parser = span, value_name = "SPAN")]
     interval: Duration,
-    /// Print one line and end. Default: no.
+    /// Print how things stand now, in plain lines, and end. Default: no.
     #[arg(long)]
     once: bool,
 }
 
 impl Watch {
     pub(super) async fn run(self, session: &Session) -> Result<(), CliError> {
-        let policy = session.client.retry_policy();
-        let new_waits = || policy.backoff().with_max_times(policy.max_attempts).build();
-        let mut waits = new_waits();
-        loop {
-            let (error, progress) = match self.follow(session).await {
-                Ok(()) => return Ok(()),
-                Err((CliError::Call(error), progress)) => (error, progress),
-                Err((other, _)) => return Err(other),
-            };
-            if progress {
-                waits = new_waits();
-            }
-            match waits.next() {
-                Some(wait) if Repeat::Always.allows(&error) => {
-                    let wait = lengthened(wait, error.retry_after());
-                    tracing::warn!(%error, ?wait, "watch broke off, trying again");
-                    sleep(wait).await;
-                }
-                _ => return Err(error.into()),
-            }
-        }
-    }
-
-    /// Prints until the stream breaks; the flag says whether it brought anything.
-    async fn follow(&self, session: &Session) -> Result<(), (CliError, bool)> {
-        let request =
-            WatchQueueRequest { queue: self.queue.clone(), min_interval: Some(span_to_proto(self.interval)) };
-        let mut progress = false;
-        let call = |error: Error, progress| (CliError::Call(error), progress);
-        let mut stream = session.client.watch_queue(request).await.map_err(|error| call(error, progress))?;
-        loop {
-            let message = stream.message().await.map_err(|status| call(status.into(), progress))?;
-            let Some(message) = message else {
-                return Err(call(Error::broken("the server ended the watch"), progress));
-            };
-            print(session, &StatusView::from(message.status.unwrap_or_default()))
-                .map_err(|error| (error, progress))?;
-            progress = true;
-            if self.once {
-                return Ok(());
-            }
+        let scope = Scope::new(self.queue);
+        let feed = |patience| Feed::new(&session.client, scope.clone(), self.interval, patience).news();
+        if !self.once && session.output.format() == Format::Table && is_capable(io::stdout().is_terminal()) {
+            let model = Model::new(&session.global.addr, &scope);
+            // Whoever looks at it sees that the server is away, and knows best how long to wait.
+            live::run(feed(Patience::Endless), model).await
+        } else {
+            line::run(feed(Patience::Bounded), session, &scope, self.once).await
         }
     }
 }
 
-fn print(session: &Session, status: &StatusView) -> Result<(), CliError> {
-    match session.output.format() {
-        Format::Table => write_line(status.line().as_bytes())?,
-        Format::Json | Format::Jsonl => {
-            write_line(&serde_json::to_vec(status).map_err(std::io::Error::from)?)?
-        }
-    }
-    Ok(())
+/// A terminal can be drawn on unless it says that it is a dumb one.
+fn is_capable(terminal: bool) -> bool {
+    terminal && env::var_os("TERM").is_none_or(|name| name != "dumb")
 }

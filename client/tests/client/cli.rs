@@ -9,7 +9,7 @@ use tonic::Status;
 
 use crate::fake::Fake;
 
-async fn sluice(fake: &Fake, arguments: &[&str], input: &str) -> Output {
+pub(crate) async fn sluice(fake: &Fake, arguments: &[&str], input: &str) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_sluice"))
         .args(["--addr", &fake.url()])
         .args(arguments)
@@ -28,11 +28,11 @@ async fn sluice(fake: &Fake, arguments: &[&str], input: &str) -> Output {
     child.wait_with_output().await.unwrap()
 }
 
-fn code(output: &Output) -> i32 {
+pub(crate) fn code(output: &Output) -> i32 {
     output.status.code().unwrap()
 }
 
-fn text(bytes: &[u8]) -> &str {
+pub(crate) fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 

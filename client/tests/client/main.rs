@@ -8,4 +8,6 @@ mod client;
 mod drain;
 mod fake;
 mod producer;
+mod terminal;
+mod watch;
 mod worker;

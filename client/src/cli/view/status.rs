@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{span, time};
 use crate::{
-    cli::output::Show,
+    cli::output::{Show, printable},
     proto::{QueueRates, QueueStatus, QueueTotals, StateCounts},
 };
 
@@ -111,15 +111,21 @@ impl From<QueueTotals> for TotalsView {
 impl StatusView {
     /// One line for people who follow along.
     pub(in crate::cli) fn line(&self) -> String {
+        format!("{} {}", self.status_time.as_deref().unwrap_or("-"), self.standing())
+    }
+
+    /// The same, for people who follow many queues.
+    pub(in crate::cli) fn named_line(&self) -> String {
+        let time = self.status_time.as_deref().unwrap_or("-");
+        format!("{time} {} {}", printable(&self.queue), self.standing())
+    }
+
+    fn standing(&self) -> String {
         let CountsView { scheduled, ready, leased, retrying, completed, dead, drained } = self.counts;
         format!(
-            "{} ready {ready} scheduled {scheduled} retrying {retrying} leased {leased} completed {completed} \
+            "ready {ready} scheduled {scheduled} retrying {retrying} leased {leased} completed {completed} \
              dead {dead} drained {drained} in {:.1}/s out {:.1}/s acked {:.1}/s failed {:.1}/s",
-            self.status_time.as_deref().unwrap_or("-"),
-            self.rates.enqueued,
-            self.rates.dispatched,
-            self.rates.acked,
-            self.rates.failed,
+            self.rates.enqueued, self.rates.dispatched, self.rates.acked, self.rates.failed,
         )
     }
 }
