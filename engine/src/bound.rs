@@ -62,6 +62,42 @@ pub const FINISHED_JOB_BYTES: u64 = 128;
 pub const MAX_WAITING_LEASES: usize = 100_000;
 /// Jobs that one step forgets when their retention has passed: the rest are due again at once.
 pub const MAX_FORGET_PER_STEP: usize = 4_096;
+/// Deliveries that a job's history tells of: enough to see a pattern, too few to matter.
+pub const MAX_ATTEMPT_HISTORY: usize = 10;
+/// Bytes of an error message in that history: the last one is kept whole beside it.
+pub const MAX_ATTEMPT_ERROR_BYTES: usize = 256;
+/// Jobs of a queue's or key's capacity.
+pub const MAX_CAPACITY_JOBS: u64 = 1 << 40;
+/// Bytes of a queue's or key's capacity.
+pub const MAX_CAPACITY_BYTES: u64 = 1 << 50;
+/// Key rules of a queue: each new key is held against all of them.
+pub const MAX_KEY_RULES: usize = 100;
+/// Enqueue calls that may wait for room, over all queues.
+pub const MAX_WAITING_ENQUEUES: usize = 100_000;
+/// Bytes of the jobs of those calls: they lie in memory while they wait.
+pub const MAX_WAITING_ENQUEUE_BYTES: usize = 256 << 20;
+/// Idempotency keys that are remembered unless set otherwise; each costs some 60 bytes.
+pub const DEFAULT_IDEMPOTENCY_KEYS: u64 = 10_000_000;
+/// How long an idempotency key is remembered unless set otherwise.
+pub const IDEMPOTENCY_WINDOW: Span = Span::from_secs(24 * 3600);
+/// Batches that are remembered, over all queues.
+pub const MAX_BATCHES: usize = 1_000_000;
+/// Batches that one Enqueue may announce.
+pub const MAX_BATCH_TOTALS: usize = 1_000;
+/// Jobs of one BatchGetJobs.
+pub const MAX_GET_JOBS: usize = 1_000;
+/// Idempotency keys that one step forgets: the rest are due again at once.
+pub const MAX_KEYS_FORGOTTEN_PER_STEP: usize = 65_536;
+/// Jobs of a deleted queue that one step looks for: the writer must not stand still.
+pub const MAX_DELETIONS_PER_STEP: usize = 4_096;
+/// A queue is WARNING above this part of its capacity,
+pub const WARNING_ABOVE: f64 = 0.8;
+/// until it is below this one: a queue at the edge must not flicker.
+pub const WARNING_UNTIL: f64 = 0.7;
+/// A queue is CRITICAL when it is full, until it is below this part of its capacity.
+pub const CRITICAL_UNTIL: f64 = 0.95;
+/// A queue is WARNING too when, at the present rates, it is full within this.
+pub const WARNING_AHEAD: Span = Span::from_secs(60);
 /// Timers that one step wakes: the rest are due again at once.
 pub const MAX_WAKES_PER_STEP: usize = 4_096;
 /// Statistics' window.

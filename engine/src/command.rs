@@ -1,14 +1,15 @@
 //! What can be asked of the engine. Everything in a command has been checked at the edge.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::id::{JobId, LeaseToken, Ticket};
-use crate::job::{JobError, JobSpec, JobState};
-use crate::name::QueueName;
+use crate::job::{JobError, JobSpec, JobState, Priority, Start};
+use crate::name::{BatchName, Key, QueueName};
 use crate::settings::QueuePatch;
-use crate::time::Span;
+use crate::time::{Span, WallTime};
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,10 +30,16 @@ pub enum Command {
     Extend(Vec<Extension>),
     /// Take everything out that waits.
     Drain(Drain),
-    /// Give jobs at rest a new life.
-    Requeue(Sweep),
-    /// Remove jobs for good.
+    /// Give a job up.
+    Cancel(JobId),
+    /// Change a waiting job.
+    Update(Update),
+    /// Give these jobs a new life, those that can have one.
+    Requeue(Requeue),
+    /// Remove these jobs for good, those that may be.
     Purge(Sweep),
+    /// Remove a queue.
+    DeleteQueue(DeleteQueue),
 }
 
 /// See [`Command::PutQueue`].
@@ -64,6 +71,10 @@ pub struct Enqueue {
     pub jobs: Vec<JobSpec>,
     /// For repeating it safely.
     pub request: Option<RequestKey>,
+    /// How many jobs batches will have in all.
+    pub batch_totals: Vec<(BatchName, u64)>,
+    /// How long to wait for room; zero: not at all.
+    pub wait: Span,
 }
 
 /// See [`Command::Lease`].
@@ -149,17 +160,60 @@ pub struct Drain {
     pub max_jobs: u32,
 }
 
-/// A pass over the jobs of a queue, in slices of [`crate::bound::MAX_SWEEP_JOBS`] looked at.
+/// See [`Command::Update`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Update {
+    /// The job.
+    pub id: JobId,
+    /// How urgent it is to be; none: as it is.
+    pub priority: Option<Priority>,
+    /// When it may run; none: as it is.
+    pub start: Option<Start>,
+}
+
+/// Jobs that were chosen by somebody who looked: those that are not in one of the states any more, or in another
+/// queue, are passed over.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sweep {
     /// Which queue.
     pub queue: QueueName,
     /// In which states.
     pub states: StateSet,
-    /// At most so many.
-    pub max_jobs: u32,
-    /// Where this slice begins.
-    pub from: JobId,
+    /// The jobs, at most [`crate::bound::MAX_BULK_JOBS`].
+    pub jobs: Vec<JobId>,
+}
+
+/// See [`Command::Requeue`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Requeue {
+    /// Which.
+    pub sweep: Sweep,
+    /// How much later each is ready than the one before; zero: all at once.
+    pub interval: Span,
+}
+
+/// See [`Command::DeleteQueue`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeleteQueue {
+    /// Which.
+    pub name: QueueName,
+    /// Whether though jobs wait in it or are held.
+    pub force: bool,
+}
+
+/// Which jobs are looked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobQuery {
+    /// Of which queue; none: of any.
+    pub queue: Option<QueueName>,
+    /// In which states.
+    pub states: StateSet,
+    /// Under which key; the empty one: any.
+    pub key_prefix: Key,
+    /// Accepted when.
+    pub created: Range<WallTime>,
+    /// At rest since when; none: whether or not.
+    pub ended: Option<Range<WallTime>>,
 }
 
 /// A set of states.

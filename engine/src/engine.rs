@@ -1,34 +1,50 @@
 //! Decides. Everything it changes it says in mutations: the ledger changes by them, and what is derived
 //! from the facts (the [`Index`]) follows.
 
+mod capacity;
+mod change;
+mod deletion;
 mod desk;
 mod due;
 mod enqueue;
 mod history;
 mod index;
 mod lease;
+mod line;
 mod queue;
 mod rate;
 mod removal;
+mod room;
 mod settle;
 mod view;
 mod waiting;
 
+use crate::bound::DEFAULT_IDEMPOTENCY_KEYS;
 use crate::command::Command;
 use crate::engine::index::Index;
+use crate::engine::room::WaitingRoom;
 use crate::engine::waiting::Waiting;
 use crate::id::{JobId, QueueId, Ticket};
 use crate::job::JobView;
 use crate::ledger::{Ledger, Uncovered};
 use crate::mutation::Mutation;
 use crate::outcome::Answer;
+use crate::queue::Level;
 use crate::time::{Now, Timestamp};
 
 /// What an operator set for the whole engine.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EngineConfig {
     /// Whether Lease and Drain refuse a queue that does not exist.
     pub strict_queues: bool,
+    /// Idempotency keys that are remembered, over all queues.
+    pub max_idempotency_keys: u64,
+}
+
+impl Default for EngineConfig {
+    fn default() -> EngineConfig {
+        EngineConfig { strict_queues: false, max_idempotency_keys: DEFAULT_IDEMPOTENCY_KEYS }
+    }
 }
 
 /// What commands did, collected over a group: nobody hears of it before it is durable.
@@ -40,6 +56,8 @@ pub struct Effects {
     pub answers: Vec<(Ticket, Answer)>,
     /// Queues whose status changed. May name one more than once.
     pub touched: Vec<QueueId>,
+    /// Queues that are fuller or emptier now, as a word.
+    pub levels: Vec<(QueueId, Level)>,
 }
 
 /// A page of jobs.
@@ -57,6 +75,9 @@ pub struct Engine {
     ledger: Ledger,
     index: Index,
     waiting: Waiting,
+    room: WaitingRoom,
+    /// Of the queue that is being cleared away: jobs before this one are gone.
+    cleared_until: JobId,
     /// Queues where a job became ready in this step: a waiting lease may take it.
     stirred: Vec<QueueId>,
 }
@@ -69,24 +90,37 @@ impl Engine {
     }
 
     /// An engine with these facts; what follows from them is derived.
-    pub(crate) fn from_ledger(config: EngineConfig, ledger: Ledger, now: Now) -> Engine {
+    pub(crate) fn from_ledger(config: EngineConfig, mut ledger: Ledger, now: Now) -> Engine {
+        // The index takes note of all of them.
+        drop(ledger.take_emptied());
         let index = Index::of(&ledger, now);
-        Engine { config, ledger, index, waiting: Waiting::default(), stirred: Vec::new() }
+        Engine {
+            config,
+            ledger,
+            index,
+            waiting: Waiting::default(),
+            room: WaitingRoom::default(),
+            cleared_until: JobId(0),
+            stirred: Vec::new(),
+        }
     }
 
     /// Does `command`. Its answer, under `ticket`, is in `effects` now, or after a later step when it waits.
     pub fn apply(&mut self, ticket: Ticket, command: Command, now: Now, effects: &mut Effects) {
         let answer = match command {
             Command::PutQueue(put) => self.put_queue(put, now, effects),
-            Command::Enqueue(enqueue) => self.enqueue(enqueue, now, effects),
+            Command::Enqueue(enqueue) => return self.enqueue(ticket, enqueue, now, effects),
             Command::Lease(lease) => return self.lease(ticket, lease, now, effects),
-            Command::Abandon(gone) => return self.waiting.remove(gone),
+            Command::Abandon(gone) => return self.abandon(gone, effects),
             Command::Ack(acks) => self.ack(acks, now, effects),
             Command::Nack(nacks) => self.nack(nacks, now, effects),
             Command::Extend(extensions) => self.extend(extensions, now, effects),
             Command::Drain(drain) => self.drain(drain, now, effects),
-            Command::Requeue(sweep) => self.requeue(sweep, now, effects),
+            Command::Cancel(id) => self.cancel(id, now, effects),
+            Command::Update(update) => self.update(update, now, effects),
+            Command::Requeue(requeue) => self.requeue(requeue, now, effects),
             Command::Purge(sweep) => self.purge(sweep, now, effects),
+            Command::DeleteQueue(delete) => self.delete_queue(&delete, now, effects),
         };
         effects.answers.push((ticket, answer));
     }
@@ -96,13 +130,26 @@ impl Engine {
     pub fn wake(&mut self, now: Now, effects: &mut Effects) {
         self.wake_due(now, effects);
         self.forget(now, effects);
+        self.clear_deleted(now, effects);
+        self.serve_room(now, effects);
         self.serve_waiting(now, effects);
+        self.update_levels(now, effects);
+    }
+
+    /// Whoever waited under this ticket is gone.
+    fn abandon(&mut self, gone: Ticket, effects: &mut Effects) {
+        self.waiting.remove(gone);
+        if let Some(queue) = self.room.remove(gone) {
+            effects.touch(queue);
+        }
     }
 
     /// When [`Engine::wake`] has something to do, if nothing comes before. May be in the past.
     #[must_use]
     pub fn next_wake(&self, now: Now) -> Option<Timestamp> {
-        [self.next_due(now), self.next_forget(), self.waiting.next_timeout()].into_iter().flatten().min()
+        let clearing = self.ledger.first_deleted().map(|_| now.engine);
+        let timeouts = [self.waiting.next_timeout(), self.room.next_timeout()];
+        [self.next_due(now), self.next_forget(), clearing].into_iter().chain(timeouts).flatten().min()
     }
 
     /// The facts, for the store.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::id::{JobId, LeaseToken, QueueId};
-use crate::name::{Key, QueueName};
+use crate::mutation::ReturnCause;
+use crate::name::{BatchName, Key, QueueName};
 use crate::retry::{RetryPatch, RetryPolicy};
 use crate::time::{Span, Timestamp, WallTime};
 
@@ -25,6 +26,12 @@ pub enum JobState {
     Completed = 5,
     /// Out of attempts, or rejected.
     Dead = 6,
+    /// Given up by a person or a program. Final.
+    Cancelled = 7,
+    /// Its time to live passed. Final.
+    Expired = 8,
+    /// Made room for others. Can be requeued.
+    Dropped = 9,
     /// Taken out by a drain.
     Drained = 10,
 }
@@ -69,6 +76,12 @@ pub struct JobSpec {
     pub start: Start,
     /// What it says of retries; none: nothing.
     pub retry: Option<Box<RetryPatch>>,
+    /// How long it has to be done; none: for ever.
+    pub ttl: Option<Span>,
+    /// A hash of the key that no two jobs of a queue share within its window.
+    pub idempotency: Option<u128>,
+    /// The batch it belongs to.
+    pub batch: Option<BatchName>,
 }
 
 /// What people and tools want to know of a job, and the engine does not.
@@ -78,6 +91,8 @@ pub struct Attributes {
     pub labels: Vec<(Box<str>, Box<str>)>,
     /// What the payload is.
     pub content_type: Box<str>,
+    /// What [`JobSpec::idempotency`] is a hash of.
+    pub idempotency_key: Box<str>,
 }
 
 /// What went wrong with a delivery.
@@ -95,6 +110,10 @@ pub struct JobError {
 pub struct Detail {
     /// What the job itself says of retries.
     pub retry: Option<Box<RetryPatch>>,
+    /// How long a life of it has to be done.
+    pub ttl: Option<Span>,
+    /// When this life's time to live passes.
+    pub expire: Option<Timestamp>,
     /// Who holds or last held it.
     pub worker: Option<Arc<str>>,
     /// When the present or last delivery began.
@@ -103,8 +122,28 @@ pub struct Detail {
     pub end_time: Option<WallTime>,
     /// The last error of this life.
     pub error: Option<Box<JobError>>,
+    /// The deliveries of this life that were not acknowledged, oldest first, the last
+    /// [`crate::bound::MAX_ATTEMPT_HISTORY`] of them.
+    pub history: Vec<Attempt>,
     /// What its ack gave.
     pub result: Option<Bytes>,
+}
+
+/// A delivery that was not acknowledged.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attempt {
+    /// The delivery.
+    pub token: LeaseToken,
+    /// Who held the job.
+    pub worker: Arc<str>,
+    /// When it was leased.
+    pub start_time: WallTime,
+    /// When it came back.
+    pub end_time: WallTime,
+    /// How it ended.
+    pub cause: ReturnCause,
+    /// What went wrong; its message is cut to [`crate::bound::MAX_ATTEMPT_ERROR_BYTES`].
+    pub error: Option<Box<JobError>>,
 }
 
 /// Everything the engine knows of a job, as the store keeps it.
@@ -137,6 +176,10 @@ pub struct JobRecord {
     pub requeues: u32,
     /// Whether the last lease was settled by its worker's nack (and did not expire): repeating that nack is OK.
     pub nacked: bool,
+    /// Whether its worker is to give it up.
+    pub cancel_requested: bool,
+    /// The batch it belongs to.
+    pub batch: Option<BatchName>,
     /// The rest, if there is any.
     pub detail: Option<Box<Detail>>,
 }
@@ -160,6 +203,12 @@ pub struct JobView {
     pub run_time: Option<WallTime>,
     /// When the lease ends: while LEASED.
     pub lease_expire_time: Option<WallTime>,
+    /// When its time to live passes.
+    pub expire_time: Option<WallTime>,
+    /// Whether its worker is to give it up.
+    pub cancel_requested: bool,
+    /// The batch it belongs to.
+    pub batch: Option<BatchName>,
     /// What it counts: payload and attributes.
     pub bytes: u32,
     /// Times leased.
@@ -190,6 +239,8 @@ pub struct LeasedJob {
 }
 
 impl Priority {
+    /// The most urgent.
+    pub const HIGHEST: Priority = Priority(9);
     /// When nothing is said.
     pub const DEFAULT: Priority = Priority(4);
     /// How many there are.
@@ -222,13 +273,16 @@ impl Default for Priority {
 
 impl JobState {
     /// Every state.
-    pub const ALL: [JobState; 7] = [
+    pub const ALL: [JobState; 10] = [
         JobState::Scheduled,
         JobState::Ready,
         JobState::Leased,
         JobState::Retrying,
         JobState::Completed,
         JobState::Dead,
+        JobState::Cancelled,
+        JobState::Expired,
+        JobState::Dropped,
         JobState::Drained,
     ];
 
@@ -241,13 +295,39 @@ impl JobState {
     /// Whether nothing more happens to it by itself, but for retention.
     #[must_use]
     pub const fn is_at_rest(self) -> bool {
-        matches!(self, JobState::Completed) || self.is_buried()
+        self.is_finished() || self.is_buried()
     }
 
-    /// Whether it stays for the dead retention, and can be requeued.
+    /// Whether it is at rest and stays for the retention, bounded by bytes.
+    #[must_use]
+    pub const fn is_finished(self) -> bool {
+        matches!(self, JobState::Completed | JobState::Cancelled | JobState::Expired | JobState::Dropped)
+    }
+
+    /// Whether it is at rest and stays for the dead retention.
     #[must_use]
     pub const fn is_buried(self) -> bool {
         matches!(self, JobState::Dead | JobState::Drained)
+    }
+
+    /// Whether it waits for a time or a worker.
+    #[must_use]
+    pub const fn is_waiting(self) -> bool {
+        matches!(self, JobState::Scheduled | JobState::Ready | JobState::Retrying)
+    }
+
+    /// Whether it can be given a new life.
+    #[must_use]
+    pub const fn is_requeueable(self) -> bool {
+        self.is_buried() || matches!(self, JobState::Dropped)
+    }
+}
+
+impl JobError {
+    /// With at most so many bytes of the message.
+    pub(crate) fn cut_to(&self, bytes: usize) -> JobError {
+        let message = self.message[..self.message.floor_char_boundary(bytes)].into();
+        JobError { code: self.code.clone(), message }
     }
 }
 
@@ -255,7 +335,9 @@ impl Attributes {
     /// What they count in a job's bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.content_type.len() + self.labels.iter().map(|(n, v)| n.len() + v.len()).sum::<usize>()
+        self.content_type.len()
+            + self.idempotency_key.len()
+            + self.labels.iter().map(|(n, v)| n.len() + v.len()).sum::<usize>()
     }
 }
 

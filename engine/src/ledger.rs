@@ -1,25 +1,30 @@
 //! The facts: every job, queue, request and drained set. Changed by mutations alone, live and in a
 //! replay by the same lines.
 
+pub(crate) mod batches;
+pub(crate) mod idempotency;
 pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod requests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
-use crate::bound::MAX_ERROR_CODES;
+use crate::bound::{MAX_ATTEMPT_ERROR_BYTES, MAX_ATTEMPT_HISTORY, MAX_ERROR_CODES};
 use crate::command::RequestKey;
-use crate::id::{JobId, QueueId};
-use crate::job::{Due, JobRecord, JobSpec, JobState, Start};
+use crate::id::{JobId, LeaseToken, QueueId};
+use crate::job::{Attempt, Due, JobError, JobRecord, JobSpec, JobState, Start};
+use crate::ledger::batches::{BatchId, Batches};
+use crate::ledger::idempotency::Idempotency;
+pub use crate::ledger::idempotency::IdempotencyRecord;
 use crate::ledger::jobs::{Job, Jobs, Slot};
 use crate::ledger::keys::Keys;
 use crate::ledger::requests::Requests;
 use crate::mutation::{Mutation, Next, ReturnCause};
-use crate::name::QueueName;
+use crate::name::{BatchName, QueueName};
 use crate::outcome::Enqueued;
-use crate::queue::{QueueRecord, QueueTotals, StateCounts};
-use crate::time::{Now, Timestamp};
+use crate::queue::{BatchRecord, QueueRecord, QueueTotals, StateCounts};
+use crate::time::{Now, Timestamp, WallTime};
 
 /// A drained set as the store keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +40,7 @@ pub struct DrainRecord {
 }
 
 /// An answered request as the store keeps it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestRecord {
     /// Which.
     pub request: RequestKey,
@@ -51,9 +56,15 @@ pub struct Ledger {
     pub(crate) jobs: Jobs,
     pub(crate) keys: Keys,
     pub(crate) requests: Requests,
+    pub(crate) batches: Batches,
+    pub(crate) idempotency: Idempotency,
     queues: BTreeMap<QueueId, Queue>,
     by_name: BTreeMap<QueueName, QueueId>,
     drains: BTreeMap<u128, DrainRecord>,
+    /// Queues of which only what they held is still there.
+    deleted: BTreeSet<QueueId>,
+    /// Batches whose last job went, since somebody took note.
+    emptied: Vec<BatchId>,
     serial: u64,
     last_queue: u32,
 }
@@ -71,6 +82,8 @@ pub(crate) trait Coverage {
     fn job(&self, id: JobId) -> bool;
     /// Whether this queue's record includes it.
     fn queue(&self, id: QueueId) -> bool;
+    /// Whether this batch's record includes it.
+    fn batch(&self, queue: QueueId, name: &BatchName) -> bool;
 }
 
 /// Live, nothing is covered.
@@ -86,6 +99,10 @@ impl Coverage for Uncovered {
     }
 
     fn queue(&self, _: QueueId) -> bool {
+        false
+    }
+
+    fn batch(&self, _: QueueId, _: &BatchName) -> bool {
         false
     }
 }
@@ -110,6 +127,8 @@ impl Ledger {
             attempts: u32::from(job.attempts),
             requeues: job.requeues,
             nacked: job.nacked,
+            cancel_requested: job.cancel_requested,
+            batch: self.batches.name(job.batch).cloned(),
             detail: job.detail.clone(),
         })
     }
@@ -145,10 +164,28 @@ impl Ledger {
         self.drains.get(&set).cloned()
     }
 
+    /// A batch as the store keeps it; none when it is remembered no more.
+    #[must_use]
+    pub fn batch_record(&self, queue: QueueId, name: &BatchName) -> Option<&BatchRecord> {
+        self.batches.find(queue, name).map(|id| self.batches.record(id))
+    }
+
+    /// Batch records that changed after `change`, in the order of their changes, each with the number of its
+    /// last one. Batches of which nothing but their jobs is to be known are not among them.
+    pub fn batches_changed_after(&self, change: u64) -> impl Iterator<Item = (u64, &BatchRecord)> {
+        self.batches.changed_after(change)
+    }
+
     /// The last number given to a job or a place in a queue.
     #[must_use]
     pub fn serial(&self) -> u64 {
         self.serial
+    }
+
+    /// The last number given to a queue.
+    #[must_use]
+    pub fn last_queue(&self) -> QueueId {
+        QueueId(self.last_queue)
     }
 }
 
@@ -170,7 +207,17 @@ impl Ledger {
     }
 
     pub(crate) fn queue_count(&self) -> usize {
-        self.queues.len()
+        self.by_name.len()
+    }
+
+    /// A queue that was deleted and of which something is left.
+    pub(crate) fn first_deleted(&self) -> Option<QueueId> {
+        self.deleted.first().copied()
+    }
+
+    /// Batches whose last job went since the last call.
+    pub(crate) fn take_emptied(&mut self) -> Vec<BatchId> {
+        std::mem::take(&mut self.emptied)
     }
 
     /// The number that the next new queue gets.
@@ -191,9 +238,27 @@ impl Ledger {
         self.serial = self.serial.max(serial);
     }
 
+    /// Queues up to `last` were given their numbers: those that are not there are forgotten.
+    pub(crate) fn raise_last_queue(&mut self, last: QueueId) {
+        self.last_queue = self.last_queue.max(last.0);
+    }
+
+    /// Whether there is such a queue, and it was not deleted.
+    pub(crate) fn is_open(&self, queue: QueueId) -> bool {
+        self.queues.get(&queue).is_some_and(|queue| !queue.record.deleted)
+    }
+
     pub(crate) fn put_queue(&mut self, record: QueueRecord) {
-        self.last_queue = self.last_queue.max(record.id.0);
-        self.by_name.insert(record.name.clone(), record.id);
+        self.raise_last_queue(record.id);
+        if record.deleted {
+            self.deleted.insert(record.id);
+            if self.by_name.get(&record.name) == Some(&record.id) {
+                self.by_name.remove(&record.name);
+            }
+        } else if self.by_name.get(&record.name).is_none_or(|named| *named <= record.id) {
+            // Of two queues of one name the older is deleted, though a replay may not know it yet.
+            self.by_name.insert(record.name.clone(), record.id);
+        }
         match self.queues.get_mut(&record.id) {
             Some(queue) => queue.record = record,
             None => {
@@ -215,7 +280,9 @@ impl Ledger {
                 record.id, record.queue.0
             )));
         }
-        self.remove(record.id);
+        if let Some(old) = self.take(record.id) {
+            self.keys.release(old.key);
+        }
         self.raise_serial(record.id.0.max(record.sequence));
         // What is at rest in a record can be read there again.
         let at_rest = record.state.is_buried();
@@ -223,19 +290,19 @@ impl Ledger {
             id: record.id,
             sequence: record.sequence,
             create_time: record.create_time,
-            due: 0,
             detail: record.detail,
             queue: record.queue,
-            key: self.keys.retain(&record.key),
+            key: self.keys.retain(record.queue, &record.key),
+            batch: self.batches.named(record.queue, record.batch.as_ref(), Timestamp(0)),
             bytes: record.bytes,
             deliveries: record.deliveries,
             requeues: record.requeues,
             attempts: u16::try_from(record.attempts).unwrap_or(u16::MAX),
             state: record.state,
             priority: record.priority,
-            due_by_wall: false,
             nacked: record.nacked,
-            detail_at_rest: false,
+            cancel_requested: record.cancel_requested,
+            ..Job::GONE
         };
         job.set_due(record.due);
         if at_rest {
@@ -265,10 +332,16 @@ impl Ledger {
                     version: *version,
                     create_time: known.map_or(now.wall, |r| r.create_time),
                     totals: known.map_or_else(QueueTotals::default, |r| r.totals.clone()),
+                    deleted: false,
                 });
             }
             Mutation::Enqueued { queue, first, jobs } => {
                 if !self.queues.contains_key(queue) {
+                    // A replay may begin after the queue did, and when it ends nothing is left of either.
+                    if queue.0 <= self.last_queue {
+                        self.raise_serial(first.0 + jobs.len() as u64 - 1);
+                        return Ok(());
+                    }
                     return Err(Contradiction(format!(
                         "jobs from {first} on came into queue {}, which is unknown",
                         queue.0
@@ -277,6 +350,10 @@ impl Ledger {
                 self.count(*queue, covered, |totals| totals.enqueued += jobs.len() as u64);
                 self.raise_serial(first.0 + jobs.len() as u64 - 1);
                 for (id, spec) in (first.0..).map(JobId).zip(jobs) {
+                    if let Some(hash) = spec.idempotency {
+                        let record = IdempotencyRecord { queue: *queue, hash, job: id, time: now.engine };
+                        self.idempotency.insert(record);
+                    }
                     if !covered.job(id) {
                         self.enqueued(id, *queue, spec, now)?;
                     }
@@ -288,6 +365,19 @@ impl Ledger {
                     job.set_due(None);
                     job.sequence = *sequence;
                     JobState::Ready
+                });
+            }
+            Mutation::Updated { id, priority, due, sequence } => {
+                self.raise_serial(*sequence);
+                self.change(*id, covered, |job| {
+                    job.priority = *priority;
+                    job.sequence = *sequence;
+                    job.set_due(*due);
+                    match (due, job.state) {
+                        (None, _) => JobState::Ready,
+                        (Some(_), JobState::Retrying) => JobState::Retrying,
+                        (Some(_), _) => JobState::Scheduled,
+                    }
                 });
             }
             Mutation::Leased { jobs, expire, worker } => {
@@ -319,23 +409,49 @@ impl Ledger {
                 });
                 self.count_some(queue, covered, |totals| totals.completed += 1);
             }
+            Mutation::CancelRequested { id } => {
+                self.change(*id, covered, |job| {
+                    job.cancel_requested = true;
+                    job.state
+                });
+            }
+            Mutation::Cancelled { id } => {
+                let queue = self.end(*id, JobState::Cancelled, now, covered);
+                self.count_some(queue, covered, |totals| totals.cancelled += 1);
+            }
+            Mutation::Expired { jobs } => {
+                for id in jobs {
+                    let queue = self.end(*id, JobState::Expired, now, covered);
+                    self.count_some(queue, covered, |totals| totals.expired += 1);
+                }
+            }
+            Mutation::Dropped { jobs } => {
+                for id in jobs {
+                    let queue = self.end(*id, JobState::Dropped, now, covered);
+                    self.count_some(queue, covered, |totals| totals.dropped += 1);
+                }
+            }
             Mutation::Returned { id, cause, next, error } => {
                 let queue = self.change(*id, covered, |job| {
                     job.nacked = *cause != ReturnCause::Expired;
+                    job.cancel_requested = false;
                     if cause.spends_attempt() {
                         job.attempts += 1;
                     }
+                    job.remember_attempt(*cause, error.as_deref(), now.wall);
                     if error.is_some() {
                         job.detail_mut().error.clone_from(error);
                     }
                     let (state, due) = match next {
                         Next::Ready => (JobState::Ready, None),
                         Next::Retry(time) => (JobState::Retrying, Some(*time)),
-                        Next::Dead => {
-                            job.detail_mut().end_time = Some(now.wall);
-                            (JobState::Dead, Some(now.engine))
-                        }
+                        Next::Dead => (JobState::Dead, Some(now.engine)),
+                        Next::Cancelled => (JobState::Cancelled, Some(now.engine)),
+                        Next::Expired => (JobState::Expired, Some(now.engine)),
                     };
+                    if state.is_at_rest() {
+                        job.detail_mut().end_time = Some(now.wall);
+                    }
                     job.set_due(due.map(Due::Engine));
                     state
                 });
@@ -346,15 +462,13 @@ impl Ledger {
                     }
                     totals.throttled += u64::from(*cause == ReturnCause::Throttled);
                     totals.dead += u64::from(*next == Next::Dead);
+                    totals.cancelled += u64::from(*next == Next::Cancelled);
+                    totals.expired += u64::from(*next == Next::Expired);
                 });
             }
             Mutation::Drained { queue, request, jobs } => {
                 for id in jobs {
-                    self.change(*id, covered, |job| {
-                        job.detail_mut().end_time = Some(now.wall);
-                        job.set_due(Some(Due::Engine(now.engine)));
-                        JobState::Drained
-                    });
+                    self.end(*id, JobState::Drained, now, covered);
                 }
                 self.count(*queue, covered, |totals| totals.drained += jobs.len() as u64);
                 let record =
@@ -364,30 +478,74 @@ impl Ledger {
             Mutation::Requeued { id, sequence } => {
                 self.raise_serial(*sequence);
                 let queue = self.change(*id, covered, |job| {
-                    job.attempts = 0;
-                    job.requeues += 1;
-                    job.nacked = false;
-                    job.sequence = *sequence;
-                    job.set_due(None);
-                    job.begin_new_life();
+                    job.begin_new_life(*sequence, None, now.engine);
                     JobState::Ready
+                });
+                self.count_some(queue, covered, |totals| totals.requeued += 1);
+            }
+            Mutation::RequeuedLater { id, time } => {
+                let queue = self.change(*id, covered, |job| {
+                    job.begin_new_life(0, Some(Due::Engine(*time)), now.engine);
+                    JobState::Scheduled
                 });
                 self.count_some(queue, covered, |totals| totals.requeued += 1);
             }
             Mutation::Purged { jobs } | Mutation::Forgotten { jobs } => {
                 for id in jobs {
                     if !covered.job(*id)
-                        && let Some(queue) = self.remove(*id)
+                        && let Some(queue) = self.remove(*id, now, covered)
                     {
                         self.count(queue, covered, |totals| totals.removed += 1);
                     }
+                }
+            }
+            Mutation::BatchAnnounced { queue, batch, total } => {
+                if !covered.batch(*queue, batch) {
+                    self.batches.announce(*queue, batch, *total, now.engine);
+                    let id = self.batches.find(*queue, batch).expect("it was just announced");
+                    if self.batches.is_empty(id) {
+                        self.emptied.push(id);
+                    }
+                }
+            }
+            Mutation::BatchesForgotten { queue, batches } => {
+                for batch in batches {
+                    if !covered.batch(*queue, batch) {
+                        self.batches.forget(*queue, batch);
+                    }
+                }
+            }
+            Mutation::QueueDeleted { queue } => {
+                // A replay has brought keys of jobs whatever the queue's record includes.
+                self.idempotency.forget_queue(*queue);
+                if !covered.queue(*queue)
+                    && let Some(known) = self.queues.get(queue)
+                {
+                    self.put_queue(QueueRecord { deleted: true, ..known.record.clone() });
+                }
+            }
+            Mutation::QueueForgotten { queue } => {
+                if let Some(known) = self.queues.get(queue)
+                    && known.counts.sum() == 0
+                {
+                    // A replay may begin after the queue was deleted, with a record from before.
+                    if self.by_name.get(&known.record.name) == Some(queue) {
+                        self.by_name.remove(&known.record.name);
+                    }
+                    self.queues.remove(queue);
+                    self.deleted.remove(queue);
+                    self.idempotency.forget_queue(*queue);
                 }
             }
             Mutation::DrainForgotten { set } => {
                 self.drains.remove(set);
             }
             Mutation::Requested { request, answer } => {
-                self.requests.insert(RequestRecord { request: *request, answer: *answer, time: now.engine });
+                self.requests.insert(RequestRecord {
+                    request: *request,
+                    answer: answer.clone(),
+                    time: now.engine,
+                });
             }
             Mutation::Retired { .. } => {}
         }
@@ -407,23 +565,22 @@ impl Ledger {
             id,
             sequence: if state == JobState::Ready { id.0 } else { 0 },
             create_time: now.wall,
-            due: 0,
-            detail: None,
             queue,
-            key: self.keys.retain(&spec.key),
+            key: self.keys.retain(queue, &spec.key),
+            batch: self.batches.named(queue, spec.batch.as_ref(), now.engine),
             bytes: spec.bytes(),
-            deliveries: 0,
-            requeues: 0,
-            attempts: 0,
             state,
             priority: spec.priority,
-            due_by_wall: false,
-            nacked: false,
-            detail_at_rest: false,
+            ..Job::GONE
         };
         job.set_due(due);
         if let Some(retry) = &spec.retry {
             job.detail_mut().retry = Some(retry.clone());
+        }
+        if let Some(ttl) = spec.ttl {
+            let detail = job.detail_mut();
+            detail.ttl = Some(ttl);
+            detail.expire = Some(now.engine + ttl);
         }
         self.insert(job);
         Ok(())
@@ -432,14 +589,38 @@ impl Ledger {
     fn insert(&mut self, job: Job) -> Slot {
         let queue = self.queues.get_mut(&job.queue).expect("checked by the caller");
         queue.enter(&job);
+        self.keys.enter(job.key, job.state, job.bytes);
+        self.batches.enter(job.batch, job.state);
         self.jobs.insert(job)
     }
 
-    fn remove(&mut self, id: JobId) -> Option<QueueId> {
-        let (_, job) = self.jobs.remove(id)?;
+    /// Removes a job for good.
+    fn remove(&mut self, id: JobId, now: Now, covered: &impl Coverage) -> Option<QueueId> {
+        let job = self.take(id)?;
+        let is_covered = self.batches.name(job.batch).is_some_and(|name| covered.batch(job.queue, name));
+        if self.batches.gone(job.batch, job.state, now.engine, is_covered) {
+            self.emptied.push(job.batch);
+        }
         self.keys.release(job.key);
-        self.queues.get_mut(&job.queue).expect("jobs name queues that exist").leave(&job);
         Some(job.queue)
+    }
+
+    /// Takes a job from where it is counted.
+    fn take(&mut self, id: JobId) -> Option<Job> {
+        let (_, job) = self.jobs.remove(id)?;
+        self.keys.leave(job.key, job.state, job.bytes);
+        self.batches.leave(job.batch, job.state);
+        self.queues.get_mut(&job.queue).expect("jobs name queues that exist").leave(&job);
+        Some(job)
+    }
+
+    /// A waiting job comes to rest.
+    fn end(&mut self, id: JobId, state: JobState, now: Now, covered: &impl Coverage) -> Option<QueueId> {
+        self.change(id, covered, |job| {
+            job.detail_mut().end_time = Some(now.wall);
+            job.set_due(Some(Due::Engine(now.engine)));
+            state
+        })
     }
 
     /// Changes a job and counts it under its new state. Does nothing when the job is gone or its record includes the change.
@@ -456,8 +637,12 @@ impl Ledger {
         let job = self.jobs.at_mut(slot);
         let queue = self.queues.get_mut(&job.queue).expect("jobs name queues that exist");
         queue.leave(job);
+        self.keys.leave(job.key, job.state, job.bytes);
+        self.batches.leave(job.batch, job.state);
         job.state = to(job);
         queue.enter(job);
+        self.keys.enter(job.key, job.state, job.bytes);
+        self.batches.enter(job.batch, job.state);
         Some(queue.record.id)
     }
 
@@ -498,20 +683,55 @@ impl Queue {
 }
 
 impl Job {
-    /// Keeps of the detail only what the job itself said.
+    /// Keeps of the detail only what the job itself said, and when its time to live passes.
     pub(crate) fn let_go_of_detail(&mut self) {
-        self.begin_new_life();
+        let expire = self.expire();
+        self.keep_what_was_said();
+        if expire.is_some() {
+            self.detail_mut().expire = expire;
+        }
         self.detail_at_rest = true;
     }
 
-    /// Forgets what happened to it in the life that ends.
-    fn begin_new_life(&mut self) {
+    fn keep_what_was_said(&mut self) {
         self.detail_at_rest = false;
         if let Some(detail) = self.detail.take()
-            && detail.retry.is_some()
+            && (detail.retry.is_some() || detail.ttl.is_some())
         {
-            self.detail_mut().retry = detail.retry;
+            let said = self.detail_mut();
+            said.retry = detail.retry;
+            said.ttl = detail.ttl;
         }
+    }
+
+    /// Forgets what happened to it in the life that ends.
+    fn begin_new_life(&mut self, sequence: u64, due: Option<Due>, now: Timestamp) {
+        self.keep_what_was_said();
+        self.attempts = 0;
+        self.requeues += 1;
+        self.nacked = false;
+        self.sequence = sequence;
+        self.set_due(due);
+        if let Some(ttl) = self.detail.as_ref().and_then(|detail| detail.ttl) {
+            self.detail_mut().expire = Some(now + ttl);
+        }
+    }
+
+    /// A delivery ends that was not acknowledged.
+    fn remember_attempt(&mut self, cause: ReturnCause, error: Option<&JobError>, end_time: WallTime) {
+        let token = LeaseToken(self.deliveries.into());
+        let detail = self.detail_mut();
+        if detail.history.len() >= MAX_ATTEMPT_HISTORY {
+            detail.history.remove(0);
+        }
+        detail.history.push(Attempt {
+            token,
+            worker: detail.worker.clone().unwrap_or_default(),
+            start_time: detail.start_time.unwrap_or_default(),
+            end_time,
+            cause,
+            error: error.map(|error| Box::new(error.cut_to(MAX_ATTEMPT_ERROR_BYTES))),
+        });
     }
 }
 

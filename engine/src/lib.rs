@@ -32,19 +32,28 @@ mod timer;
 mod tree;
 
 pub use command::{
-    Ack, Command, Drain, Enqueue, Extension, Lease, Nack, NackReason, PutQueue, RequestKey, StateSet, Sweep,
+    Ack, Command, DeleteQueue, Drain, Enqueue, Extension, JobQuery, Lease, Nack, NackReason, PutQueue,
+    RequestKey, Requeue, StateSet, Sweep, Update,
 };
 pub use engine::{Effects, Engine, EngineConfig, JobsPage};
 pub use id::{JobId, LeaseToken, QueueId, Ticket};
 pub use job::{
-    Attributes, Detail, Due, JobError, JobRecord, JobSpec, JobState, JobView, LeasedJob, Priority, Start,
+    Attempt, Attributes, Detail, Due, JobError, JobRecord, JobSpec, JobState, JobView, LeasedJob, Priority,
+    Start,
 };
-pub use ledger::{DrainRecord, Ledger, RequestRecord};
+pub use ledger::{DrainRecord, IdempotencyRecord, Ledger, RequestRecord};
 pub use loader::{LoadError, Loader};
 pub use mutation::{Mutation, Next, ReturnCause};
-pub use name::{Key, NameError, QueueName};
-pub use outcome::{Answer, Drained, Enqueued, ItemRefusal, Leased, Nacked, Outcome, Refusal, Swept};
-pub use queue::{QueueRates, QueueRecord, QueueStatus, QueueTotals, QueueView, StateCounts};
+pub use name::{BatchName, Key, KeyPattern, NameError, QueueName, is_like};
+pub use outcome::{
+    Answer, Besides, Drained, Enqueued, Extended, Full, ItemRefusal, Leased, Nacked, Outcome, Refusal,
+};
+pub use queue::{
+    BatchRecord, BatchState, BatchView, KeyStatus, KeysPage, Level, QueueRates, QueueRecord, QueueStatus,
+    QueueTotals, QueueView, StateCounts,
+};
 pub use retry::{RetryPatch, RetryPolicy};
-pub use settings::{QueuePatch, QueueSettings};
+pub use settings::{
+    Capacity, FlowHintPolicy, FlowHintStep, KeyRule, OverflowPolicy, QueuePatch, QueueSettings, Reserve,
+};
 pub use time::{Now, Span, Timestamp, WallTime};

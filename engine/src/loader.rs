@@ -7,9 +7,10 @@ use hashbrown::HashMap;
 use crate::engine::{Engine, EngineConfig};
 use crate::id::{JobId, QueueId};
 use crate::job::JobRecord;
-use crate::ledger::{Contradiction, Coverage, DrainRecord, Ledger, RequestRecord};
+use crate::ledger::{Contradiction, Coverage, DrainRecord, IdempotencyRecord, Ledger, RequestRecord};
 use crate::mutation::Mutation;
-use crate::queue::QueueRecord;
+use crate::name::BatchName;
+use crate::queue::{BatchRecord, QueueRecord};
 use crate::time::Now;
 
 /// Why what a store holds cannot be.
@@ -30,6 +31,7 @@ struct AsOf {
     jobs: HashMap<JobId, u64>,
     queues: BTreeMap<QueueId, u64>,
     drains: BTreeMap<u128, u64>,
+    batches: BTreeMap<(QueueId, BatchName), u64>,
     /// The group being replayed.
     group: u64,
 }
@@ -41,6 +43,13 @@ impl Coverage for AsOf {
 
     fn queue(&self, id: QueueId) -> bool {
         self.queues.get(&id).is_some_and(|as_of| *as_of >= self.group)
+    }
+
+    fn batch(&self, queue: QueueId, name: &BatchName) -> bool {
+        if self.batches.is_empty() {
+            return false;
+        }
+        self.batches.get(&(queue, name.clone())).is_some_and(|as_of| *as_of >= self.group)
     }
 }
 
@@ -54,6 +63,12 @@ impl Loader {
     /// The numbers up to this one were given: they are not given again.
     pub fn serial(&mut self, serial: u64) {
         self.ledger.raise_serial(serial);
+    }
+
+    /// Queues up to this one were given their numbers: of those that do not come as records or in groups
+    /// nothing is left, and what groups say of their jobs is passed over.
+    pub fn last_queue(&mut self, last: QueueId) {
+        self.ledger.raise_last_queue(last);
     }
 
     /// A queue.
@@ -81,6 +96,23 @@ impl Loader {
         if is_newest(self.as_of.drains.get(&record.request.id), as_of) {
             self.as_of.drains.insert(record.request.id, as_of);
             self.ledger.put_drain(record);
+        }
+    }
+
+    /// A batch. Its queue has come before.
+    pub fn batch(&mut self, record: BatchRecord, as_of: u64) {
+        let key = (record.queue, record.name.clone());
+        if is_newest(self.as_of.batches.get(&key), as_of) {
+            self.as_of.batches.insert(key, as_of);
+            self.ledger.batches.put(record);
+        }
+    }
+
+    /// An idempotency key. Records come oldest first for each queue, after the queues and before any group.
+    /// Those of queues that are gone are passed over.
+    pub fn idempotency(&mut self, record: IdempotencyRecord) {
+        if self.ledger.is_open(record.queue) {
+            self.ledger.idempotency.insert(record);
         }
     }
 

@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use crate::command::RequestKey;
 use crate::id::{JobId, QueueId};
-use crate::job::{JobError, JobSpec};
-use crate::name::QueueName;
+use crate::job::{Due, JobError, JobSpec, Priority};
+use crate::name::{BatchName, QueueName};
 use crate::outcome::Enqueued;
 use crate::settings::QueueSettings;
 use crate::time::Timestamp;
@@ -44,6 +44,18 @@ pub enum Mutation {
         /// Its place: a new one if it had none.
         sequence: u64,
     },
+    /// A waiting job has another priority or time: without a time it is READY, with one it is RETRYING as it
+    /// was, or SCHEDULED.
+    Updated {
+        /// The job.
+        id: JobId,
+        /// How urgent it is now.
+        priority: Priority,
+        /// When it becomes ready.
+        due: Option<Due>,
+        /// Its place: a new one if it becomes ready and had none; 0 if it has none yet.
+        sequence: u64,
+    },
     /// READY → LEASED, one delivery more.
     Leased {
         /// The jobs.
@@ -67,7 +79,27 @@ pub enum Mutation {
         /// What came of it.
         result: Option<Bytes>,
     },
-    /// LEASED → READY, RETRYING or DEAD.
+    /// The worker of a LEASED job is to give it up.
+    CancelRequested {
+        /// The job.
+        id: JobId,
+    },
+    /// READY, RETRYING or SCHEDULED → CANCELLED.
+    Cancelled {
+        /// The job.
+        id: JobId,
+    },
+    /// READY, RETRYING or SCHEDULED → EXPIRED.
+    Expired {
+        /// The jobs.
+        jobs: Vec<JobId>,
+    },
+    /// READY, RETRYING or SCHEDULED → DROPPED.
+    Dropped {
+        /// The jobs.
+        jobs: Vec<JobId>,
+    },
+    /// LEASED → READY, RETRYING, DEAD, CANCELLED or EXPIRED.
     Returned {
         /// The job.
         id: JobId,
@@ -87,12 +119,19 @@ pub enum Mutation {
         /// In order.
         jobs: Vec<JobId>,
     },
-    /// DEAD or DRAINED → READY, in a new life.
+    /// DEAD, DRAINED or DROPPED → READY, in a new life.
     Requeued {
         /// The job.
         id: JobId,
         /// Its new place.
         sequence: u64,
+    },
+    /// DEAD, DRAINED or DROPPED → SCHEDULED, in a new life.
+    RequeuedLater {
+        /// The job.
+        id: JobId,
+        /// When it becomes ready.
+        time: Timestamp,
     },
     /// Removed by a person.
     Purged {
@@ -115,6 +154,32 @@ pub enum Mutation {
         request: RequestKey,
         /// With what.
         answer: Enqueued,
+    },
+    /// A batch will have so many jobs in all.
+    BatchAnnounced {
+        /// Its queue.
+        queue: QueueId,
+        /// Its name.
+        batch: BatchName,
+        /// How many.
+        total: u64,
+    },
+    /// Batches are remembered no more.
+    BatchesForgotten {
+        /// Their queue.
+        queue: QueueId,
+        /// Their names.
+        batches: Vec<BatchName>,
+    },
+    /// A queue exists no more for anybody; what it held is removed bit by bit.
+    QueueDeleted {
+        /// Which.
+        queue: QueueId,
+    },
+    /// Nothing is left of a deleted queue.
+    QueueForgotten {
+        /// Which.
+        queue: QueueId,
     },
     /// A segment of the log is needed no more. The store's own; the engine passes over it.
     Retired {
@@ -148,6 +213,10 @@ pub enum Next {
     Retry(Timestamp),
     /// DEAD.
     Dead,
+    /// CANCELLED, as was asked.
+    Cancelled,
+    /// EXPIRED: its time to live has passed.
+    Expired,
 }
 
 impl ReturnCause {

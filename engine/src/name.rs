@@ -1,10 +1,14 @@
 //! Names that cannot be built wrong: whoever holds one need not check it again.
 
+mod pattern;
+
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use crate::bound::{MAX_KEY_BYTES, MAX_KEY_SEGMENTS, MAX_QUEUE_NAME_BYTES};
+use crate::bound::{MAX_ID_BYTES, MAX_KEY_BYTES, MAX_KEY_SEGMENTS, MAX_QUEUE_NAME_BYTES};
+
+pub use pattern::{KeyPattern, is_like};
 
 /// The name of a queue: `[A-Za-z0-9._-]{1,128}`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -13,6 +17,10 @@ pub struct QueueName(Arc<str>);
 /// A path of up to three segments, `bot42/group/chat7`, or nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(Arc<str>);
+
+/// The name of a batch: 1 to 128 bytes without control characters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BatchName(Arc<str>);
 
 /// What is wrong with a name, as the end of a sentence that begins with the field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +57,30 @@ impl QueueName {
     }
 }
 
+impl BatchName {
+    /// A checked name.
+    ///
+    /// # Errors
+    /// When `text` is empty, over 128 bytes, or has a control character.
+    pub fn new(text: &str) -> Result<BatchName, NameError> {
+        if text.is_empty() {
+            return Err(NameError::Empty);
+        }
+        if text.len() > MAX_ID_BYTES {
+            return Err(NameError::TooLong);
+        }
+        if text.chars().any(char::is_control) {
+            return Err(NameError::Character);
+        }
+        Ok(BatchName(text.into()))
+    }
+
+    /// What stands before every name.
+    pub(crate) fn least() -> BatchName {
+        BatchName("".into())
+    }
+}
+
 impl Key {
     /// A checked key.
     ///
@@ -72,6 +104,19 @@ impl Key {
         Ok(Key(text.into()))
     }
 
+    /// Whether it is `prefix`, or begins with it and a `/`. Every key begins with the empty one.
+    #[must_use]
+    pub fn is_under(&self, prefix: &Key) -> bool {
+        let rest = self.0.strip_prefix(&*prefix.0);
+        prefix.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    /// The key without its last segment; none for a single segment or no key.
+    #[must_use]
+    pub fn outer(&self) -> Option<Key> {
+        self.0.rsplit_once('/').map(|(outer, _)| Key(outer.into()))
+    }
+
     /// From the outermost to the innermost; none for no key.
     pub fn segments(&self) -> impl Iterator<Item = &str> {
         self.0.split('/').filter(|s| !s.is_empty())
@@ -79,6 +124,13 @@ impl Key {
 }
 
 impl Deref for QueueName {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Deref for BatchName {
     type Target = str;
     fn deref(&self) -> &str {
         &self.0

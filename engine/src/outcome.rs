@@ -1,7 +1,9 @@
 //! What came of a command.
 
+use std::sync::Arc;
+
 use crate::id::JobId;
-use crate::job::{JobState, LeasedJob};
+use crate::job::{JobState, JobView, LeasedJob};
 use crate::queue::QueueView;
 use crate::time::{Span, WallTime};
 
@@ -22,22 +24,46 @@ pub enum Outcome {
     /// One for each nack.
     Nacked(Vec<Result<Nacked, ItemRefusal>>),
     /// One for each extension: when the lease ends now.
-    Extended(Vec<Result<WallTime, ItemRefusal>>),
+    Extended(Vec<Result<Extended, ItemRefusal>>),
     /// The set can be read.
     Drained(Drained),
-    /// A slice of a requeue or a purge.
-    Swept(Swept),
+    /// A job was cancelled or updated: as it is now.
+    Changed(Box<JobView>),
+    /// So many jobs were requeued or purged.
+    Swept(u32),
+    /// The queue is gone.
+    QueueDeleted,
     /// Nobody is told.
     Abandoned,
 }
 
-/// See [`Outcome::Enqueued`]: ids `first`, `first + 1`, … in the order of the request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// See [`Outcome::Enqueued`]: ids `first`, `first + 1`, … in the order of the request, but for duplicates.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Enqueued {
-    /// The id of the first job.
+    /// The id of the first new job.
     pub first: JobId,
-    /// How many.
+    /// How many are new.
     pub count: u32,
+    /// What is not as usual, if anything.
+    pub besides: Option<Arc<Besides>>,
+}
+
+/// What came of an enqueue besides its new jobs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Besides {
+    /// Jobs of the request, by their place in it, that were there before, and as which.
+    pub duplicates: Vec<(u32, JobId)>,
+    /// Jobs that made room, in the order in which they went.
+    pub dropped: Vec<JobId>,
+}
+
+/// See [`Outcome::Extended`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extended {
+    /// When the lease ends now.
+    pub expire_time: WallTime,
+    /// Whether the job is to be given up.
+    pub cancel_requested: bool,
 }
 
 /// See [`Outcome::Leased`].
@@ -67,15 +93,6 @@ pub struct Drained {
     pub total: u64,
 }
 
-/// See [`Outcome::Swept`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Swept {
-    /// How many jobs were changed.
-    pub changed: u32,
-    /// Where the next slice begins; none: that was all.
-    pub next: Option<JobId>,
-}
-
 /// Why a command was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -89,6 +106,36 @@ pub enum Refusal {
     TooManyQueues,
     /// [`crate::bound::MAX_WAITING_LEASES`] is reached.
     TooManyWaiting,
+    /// The queue or a key is full. Asking again makes sense after this time.
+    Full {
+        /// What is full.
+        what: Full,
+        /// When there may be room.
+        retry_after: Span,
+    },
+    /// More than the queue or a key can ever hold.
+    NeverFits(Full),
+    /// [`crate::EngineConfig::max_idempotency_keys`] is reached.
+    IdempotencyFull,
+    /// [`crate::bound::MAX_BATCHES`] is reached.
+    TooManyBatches,
+    /// There is no such job.
+    JobNotFound,
+    /// The job is in a state in which this cannot be done.
+    WrongState(JobState),
+    /// Jobs wait in the queue or are held.
+    QueueNotEmpty,
+}
+
+/// What is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// The queue.
+    Queue,
+    /// A key of it.
+    Key,
+    /// The room for calls that wait.
+    Waiting,
 }
 
 /// Why one item was refused.

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::id::QueueId;
 use crate::job::{JobState, Priority};
-use crate::name::QueueName;
-use crate::settings::QueueSettings;
-use crate::time::{Span, WallTime};
+use crate::name::{BatchName, Key, QueueName};
+use crate::settings::{FlowHintPolicy, QueueSettings};
+use crate::time::{Span, Timestamp, WallTime};
 
 /// A queue as the store keeps it.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +23,8 @@ pub struct QueueRecord {
     pub create_time: WallTime,
     /// What happened in it so far.
     pub totals: QueueTotals,
+    /// Whether it was deleted, and only what it held is still to be removed.
+    pub deleted: bool,
 }
 
 /// What happened in a queue so far. Never goes down.
@@ -36,6 +38,12 @@ pub struct QueueTotals {
     pub failed_attempts: u64,
     /// Times a job became DEAD.
     pub dead: u64,
+    /// Jobs that made room for others.
+    pub dropped: u64,
+    /// Jobs cancelled.
+    pub cancelled: u64,
+    /// Jobs whose time to live passed.
+    pub expired: u64,
     /// Deliveries given back because the downstream said slow down.
     pub throttled: u64,
     /// Jobs drained.
@@ -63,7 +71,7 @@ pub struct QueueView {
 
 /// How many jobs stand in each state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StateCounts([u64; 16]);
+pub struct StateCounts([u64; JobState::ALL.len() + 1]);
 
 /// What happened per second, over [`crate::bound::RATE_WINDOW`].
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -89,16 +97,103 @@ pub struct QueueStatus {
     pub oldest_ready_age: Option<Span>,
     /// Bytes of the jobs that wait or are held.
     pub bytes: u64,
+    /// How full it is, 1 for full; none without a capacity.
+    pub utilization: Option<f64>,
+    /// How full it is, as a word.
+    pub level: Level,
     /// What happens per second.
     pub rates: QueueRates,
     /// When, at the present rates, the last waiting job will have left.
     pub time_to_empty: Option<Span>,
     /// What happened so far.
     pub totals: QueueTotals,
+    /// Whether nothing is leased from it.
+    pub paused: bool,
+    /// When callers are asked to slow down.
+    pub flow_hint: Option<FlowHintPolicy>,
+    /// Enqueue calls that wait for room.
+    pub waiting_enqueues: u64,
     /// Lease calls that wait.
     pub waiting_leases: u64,
     /// When this was true.
     pub status_time: WallTime,
+}
+
+/// How full a queue or key is, as a word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// There is room.
+    #[default]
+    Ok,
+    /// It fills.
+    Warning,
+    /// It is full.
+    Critical,
+}
+
+/// What waits and is held under a key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeyStatus {
+    /// The key.
+    pub key: Key,
+    /// Live jobs per state.
+    pub counts: StateCounts,
+    /// Their bytes.
+    pub bytes: u64,
+    /// How full it is, 1 for full; none without a capacity.
+    pub utilization: Option<f64>,
+    /// How full it is, as a word.
+    pub level: Level,
+}
+
+/// A page of keys.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KeysPage {
+    /// In no order to rely on.
+    pub keys: Vec<KeyStatus>,
+    /// Where the next page begins; none: that was all.
+    pub next: Option<u32>,
+}
+
+/// A batch as the store keeps it: what does not follow from its jobs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BatchRecord {
+    /// Its queue.
+    pub queue: QueueId,
+    /// Its name.
+    pub name: BatchName,
+    /// How many jobs it will have in all, if that was announced.
+    pub total: Option<u64>,
+    /// Its jobs that are gone, by the state in which they were at the end.
+    pub gone: StateCounts,
+    /// When something happened to it that is in this record, or its last job went.
+    pub change_time: Timestamp,
+}
+
+/// A batch as it is shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BatchView {
+    /// Jobs per state, those gone included.
+    pub counts: StateCounts,
+    /// How many jobs it will have in all, if that was announced.
+    pub total: Option<u64>,
+    /// Where it stands.
+    pub state: BatchState,
+}
+
+/// Where a batch stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchState {
+    /// No job of it was ever leased.
+    Pending,
+    /// Some of it is under way or done.
+    Running,
+    /// All of it is COMPLETED.
+    Completed,
+    /// All of it is at rest, some COMPLETED and some not.
+    Partial,
+    /// All of it is at rest and none COMPLETED.
+    Failed,
 }
 
 impl StateCounts {
@@ -115,6 +210,23 @@ impl StateCounts {
             + self.get(JobState::Ready)
             + self.get(JobState::Leased)
             + self.get(JobState::Retrying)
+    }
+
+    /// Jobs in any state.
+    #[must_use]
+    pub fn sum(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// With `number` jobs in `state`: for a store that brings them back.
+    #[must_use]
+    pub const fn with(mut self, state: JobState, number: u64) -> StateCounts {
+        self.0[state as usize] = number;
+        self
+    }
+
+    pub(crate) fn plus(&self, other: &StateCounts) -> StateCounts {
+        StateCounts(std::array::from_fn(|at| self.0[at] + other.0[at]))
     }
 
     pub(crate) fn add(&mut self, state: JobState) {

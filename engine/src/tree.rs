@@ -61,6 +61,12 @@ impl Tree {
         self.nodes.insert(Node::queue(number))
     }
 
+    /// A queue that has nothing ready is no more.
+    pub(crate) fn remove_queue(&mut self, queue: NodeId) {
+        debug_assert!(self.is_empty(queue), "a queue is removed though something is ready in it");
+        self.nodes.remove(queue);
+    }
+
     /// Changes the ageing of a queue. See [`Tree::add_queue`].
     pub(crate) fn set_ageing(&mut self, queue: NodeId, ageing: Span) {
         self.ageing[self.nodes[queue].queue as usize] = ageing;

@@ -10,7 +10,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use sluice_engine::bound::{DEFAULT_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES};
+use sluice_engine::bound::{DEFAULT_IDEMPOTENCY_KEYS, DEFAULT_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES};
 
 pub use flag::Flags;
 pub use load::{ConfigError, Loaded};
@@ -45,6 +45,9 @@ pub struct Config {
 
     /// Bytes of a payload. 1 to 3 MiB, default 1 MiB.
     pub max_payload_bytes: usize,
+    /// Idempotency keys that are remembered, over all queues; each costs some 60 bytes of memory. 1 to
+    /// 1,000,000,000, default 10,000,000.
+    pub max_idempotency_keys: u64,
     /// Calls and jobs a second that one caller may make. At most 1,000,000,000; 0, the default, is no limit.
     pub request_rate: u32,
     /// Calls and jobs that one caller may make at once under `request_rate`. At most 1,000,000,000; 0, the
@@ -95,6 +98,7 @@ impl Default for Config {
             log_segment_bytes: 64 << 20,
             log_budget_bytes: 0,
             max_payload_bytes: DEFAULT_PAYLOAD_BYTES,
+            max_idempotency_keys: DEFAULT_IDEMPOTENCY_KEYS,
             request_rate: 0,
             request_burst: 0,
             max_connections: 4_096,
@@ -127,6 +131,7 @@ impl Config {
             bound("log_budget_bytes", self.log_budget_bytes, least, 1 << 40);
         }
         bound("max_payload_bytes", self.max_payload_bytes as u64, 1, MAX_PAYLOAD_BYTES as u64);
+        bound("max_idempotency_keys", self.max_idempotency_keys, 1, 1_000_000_000);
         bound("request_rate", self.request_rate.into(), 0, 1_000_000_000);
         bound("request_burst", self.request_burst.into(), 0, 1_000_000_000);
         bound("max_connections", self.max_connections as u64, 1, 1_000_000);

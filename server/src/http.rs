@@ -60,7 +60,7 @@ mod tests {
     use axum::body::{Body, to_bytes};
     use axum::http::Request;
     use serde_json::{Value, json};
-    use sluice_engine::{Command, EngineConfig, Enqueue, JobSpec, Priority, QueueName};
+    use sluice_engine::{Command, EngineConfig, Enqueue, JobSpec, Priority, QueueName, Span};
     use tower::ServiceExt;
 
     use super::*;
@@ -96,7 +96,13 @@ mod tests {
     async fn enqueue(pages: &Pages, queue: &str, priorities: &[u32]) {
         let spec = |p: &u32| JobSpec { priority: Priority::new(*p).unwrap(), ..JobSpec::default() };
         let jobs = priorities.iter().map(spec).collect();
-        let enqueue = Enqueue { queue: QueueName::new(queue).unwrap(), jobs, request: None };
+        let enqueue = Enqueue {
+            queue: QueueName::new(queue).unwrap(),
+            jobs,
+            request: None,
+            batch_totals: Vec::new(),
+            wait: Span::ZERO,
+        };
         pages.handle.call(Command::Enqueue(enqueue), 1).await.unwrap().unwrap();
     }
 

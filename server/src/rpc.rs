@@ -9,6 +9,7 @@
 //! the writer. Here the contract's messages are known; what the engine decides, the disk and the network are not.
 
 mod admin;
+mod batch;
 mod body;
 mod convert;
 mod drain;
@@ -28,6 +29,8 @@ mod sweep;
 mod text;
 mod validate;
 mod watch;
+mod watch_many;
+mod work;
 
 use std::sync::Arc;
 
@@ -38,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use crate::layer::{self, GrpcService, LayerSettings};
+use crate::load::Load;
 use crate::writer::Handle;
 
 pub use health::Health;
@@ -48,6 +52,7 @@ pub use settings::RpcSettings;
 pub async fn service(
     handle: Handle,
     settings: RpcSettings,
+    load: Load,
     shutdown: CancellationToken,
 ) -> (GrpcService, Health) {
     let layers = LayerSettings {
@@ -56,7 +61,7 @@ pub async fn service(
         max_call_time: settings.max_call_time,
     };
     let (health, health_server) = Health::new().await;
-    let rpc = Rpc { handle, settings: Arc::new(settings), shutdown: shutdown.clone() };
+    let rpc = Rpc { handle, settings: Arc::new(settings), load, shutdown: shutdown.clone() };
     let queue = QueueServiceServer::new(rpc.clone())
         .max_decoding_message_size(MAX_REQUEST_BYTES)
         .max_encoding_message_size(MAX_RESPONSE_BYTES);
@@ -83,6 +88,7 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
 struct Rpc {
     handle: Handle,
     settings: Arc<RpcSettings>,
+    load: Load,
     /// Ends streams and waits.
     shutdown: CancellationToken,
 }

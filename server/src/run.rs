@@ -25,6 +25,7 @@ use crate::config::{Config, ConfigError, Flags};
 use crate::http::{self, Pages};
 use crate::layer::RequestRate;
 use crate::listener::{ConnectionLimit, Listener};
+use crate::load::Load;
 use crate::rpc::{self, RpcSettings};
 use crate::store::{Durable, DurableOptions, StoreError};
 use crate::telemetry::TelemetryError;
@@ -124,7 +125,10 @@ async fn serve(config: Config, ready: impl FnOnce(SocketAddr)) -> Result<(), Run
     let http_address = pages.address().map_err(io_error("ask for the address"))?;
 
     let (handle, mut writer) = Writer::start(
-        EngineConfig { strict_queues: config.strict_queues },
+        EngineConfig {
+            strict_queues: config.strict_queues,
+            max_idempotency_keys: config.max_idempotency_keys,
+        },
         MailboxLimit { calls: config.mailbox_calls, bytes: config.mailbox_bytes },
         {
             let config = config.clone();
@@ -135,7 +139,10 @@ async fn serve(config: Config, ready: impl FnOnce(SocketAddr)) -> Result<(), Run
 
     let stopping = CancellationToken::new();
     let grace = Duration::from_secs(config.stop_grace_seconds);
-    let (service, health) = rpc::service(handle.clone(), rpc_settings(&config), stopping.clone()).await;
+    let load = Load::default();
+    let following = tokio::spawn(load.clone().follow(stopping.clone()));
+    let settings = rpc_settings(&config);
+    let (service, health) = rpc::service(handle.clone(), settings, load, stopping.clone()).await;
     let mut grpc = tokio::spawn(transport::serve(listener, service, stopping.clone(), grace));
     let pages = tokio::spawn(http::serve(pages, Pages { handle, stopping: stopping.clone() }));
 
@@ -165,6 +172,8 @@ async fn serve(config: Config, ready: impl FnOnce(SocketAddr)) -> Result<(), Run
         }
     }
     pages.abort();
+    // It ends as soon as the server stops.
+    drop(following.await);
     // What was taken is finished whatever happens. Only a store that is still being read is not waited for.
     match started {
         Ok(true) => writer.stop().await,
@@ -195,6 +204,7 @@ fn rpc_settings(config: &Config) -> RpcSettings {
         max_in_flight: config.max_in_flight,
         request_rate: request_rate
             .and_then(|(rate, burst)| RequestRate::new(rate, Duration::from_secs(1), burst)),
+        max_idempotency_keys: config.max_idempotency_keys,
         max_call_time: MAX_CALL_TIME,
         start_time: wall_time(),
     }

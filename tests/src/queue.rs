@@ -68,7 +68,12 @@ impl Queue {
     /// # Errors
     /// What the server answered.
     pub async fn try_enqueue(&self, jobs: Vec<JobSpec>, request_id: &str) -> Result<Vec<String>, Status> {
-        let request = EnqueueRequest { queue: self.name.clone(), jobs, request_id: request_id.to_owned() };
+        let request = EnqueueRequest {
+            queue: self.name.clone(),
+            jobs,
+            request_id: request_id.to_owned(),
+            ..Default::default()
+        };
         let answer = self.rpc.clone().enqueue(request).await?.into_inner();
         Ok(answer.jobs.into_iter().map(|job| job.job_id).collect())
     }
@@ -146,7 +151,8 @@ impl Queue {
     /// # Errors
     /// What the server answered.
     pub async fn try_job(&self, job_id: &str) -> Result<Job, Status> {
-        let request = GetJobRequest { job_id: job_id.to_owned(), include_payload: true };
+        let request =
+            GetJobRequest { job_id: job_id.to_owned(), include_payload: true, ..Default::default() };
         Ok(self.rpc.clone().get_job(request).await?.into_inner().job.unwrap())
     }
 
@@ -157,7 +163,7 @@ impl Queue {
 
     /// How it stands.
     pub async fn status(&self) -> QueueStatus {
-        let request = GetQueueStatusRequest { queue: self.name.clone() };
+        let request = GetQueueStatusRequest { queue: self.name.clone(), ..Default::default() };
         self.rpc.clone().get_queue_status(request).await.unwrap().into_inner().status.unwrap()
     }
 
@@ -228,19 +234,25 @@ impl Queue {
 
     /// Requeues; how many it were.
     pub async fn requeue(&self, states: &[JobState]) -> u64 {
-        let request = RequeueJobsRequest { filter: Some(self.filter(states)), max_jobs: None };
+        let request =
+            RequeueJobsRequest { filter: Some(self.filter(states)), max_jobs: None, ..Default::default() };
         self.admin.clone().requeue_jobs(request).await.unwrap().into_inner().requeued_jobs
     }
 
     /// Purges; how many it were.
     pub async fn purge(&self, states: &[JobState]) -> u64 {
-        let request = PurgeJobsRequest { filter: Some(self.filter(states)), max_jobs: None };
+        let request =
+            PurgeJobsRequest { filter: Some(self.filter(states)), max_jobs: None, ..Default::default() };
         self.admin.clone().purge_jobs(request).await.unwrap().into_inner().purged_jobs
     }
 
     /// Its jobs in one of `states`.
     #[must_use]
     pub fn filter(&self, states: &[JobState]) -> JobFilter {
-        JobFilter { queue: self.name.clone(), states: states.iter().map(|s| *s as i32).collect() }
+        JobFilter {
+            queue: self.name.clone(),
+            states: states.iter().map(|s| *s as i32).collect(),
+            ..Default::default()
+        }
     }
 }

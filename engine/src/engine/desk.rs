@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 
-use crate::arrival::Arrivals;
+use crate::engine::line::Line;
 use crate::engine::rate::Rates;
 use crate::id::JobId;
-use crate::job::Priority;
+use crate::ledger::batches::BatchId;
+use crate::queue::Level;
 use crate::settings::QueueSettings;
 use crate::time::Timestamp;
 use crate::tree::NodeId;
@@ -13,14 +14,22 @@ use crate::tree::NodeId;
 /// One queue's.
 pub(crate) struct Desk {
     pub(crate) node: NodeId,
-    /// READY jobs of each priority, in order of arrival.
-    lines: [Option<Box<Arrivals>>; Priority::COUNT],
-    /// Completed jobs by the time they ended. Those that were purged are passed over when they come up.
+    /// READY jobs.
+    pub(crate) ready: Line,
+    /// SCHEDULED and RETRYING jobs.
+    pub(crate) later: Line,
+    /// How full it was when it was looked at last.
+    pub(crate) level: Level,
+    /// Whether lines of its keys are kept: some rule lets the oldest go.
+    pub(crate) has_key_lines: bool,
+    /// Finished jobs by the time they ended. Those that were purged or requeued are passed over when they come up.
     finished: VecDeque<(Timestamp, JobId)>,
     finished_bytes: u64,
     /// Dead and drained jobs, and drained sets, by the time they ended. Those requeued or purged are
     /// passed over when they come up.
     buried: VecDeque<(Timestamp, Buried)>,
+    /// Batches whose last job went, by when. Those that have jobs again are passed over when they come up.
+    emptied: VecDeque<(Timestamp, BatchId)>,
     rates: Option<Box<Rates>>,
     /// Under which time this desk stands in the engine's order of forgetting.
     pub(crate) forget_at: Option<Timestamp>,
@@ -37,39 +46,24 @@ pub(crate) enum Buried {
 pub(crate) enum Forgettable {
     Finished(Timestamp, JobId),
     Buried(Timestamp, Buried),
+    Batch(Timestamp, BatchId),
 }
 
 impl Desk {
     pub(crate) fn new(node: NodeId) -> Desk {
         Desk {
             node,
-            lines: Default::default(),
+            ready: Line::default(),
+            later: Line::default(),
+            level: Level::default(),
+            has_key_lines: false,
             finished: VecDeque::new(),
             finished_bytes: 0,
             buried: VecDeque::new(),
+            emptied: VecDeque::new(),
             rates: None,
             forget_at: None,
         }
-    }
-
-    pub(crate) fn arrivals(&mut self, priority: Priority) -> &mut Arrivals {
-        self.lines[priority.index()].get_or_insert_default()
-    }
-
-    pub(crate) fn lines(&self) -> impl Iterator<Item = &Arrivals> {
-        self.lines.iter().filter_map(Option::as_deref)
-    }
-
-    /// READY jobs of each priority.
-    pub(crate) fn ready_by_priority(&self) -> [u64; Priority::COUNT] {
-        std::array::from_fn(|p| self.lines[p].as_ref().map_or(0, |line| line.len()))
-    }
-
-    /// 1 = next by priority, then by arrival.
-    pub(crate) fn position(&self, priority: Priority, sequence: u64) -> u64 {
-        let above: u64 = self.lines[priority.index() + 1..].iter().flatten().map(|line| line.len()).sum();
-        let line = self.lines[priority.index()].as_ref();
-        1 + above + line.map_or(0, |line| line.rank(sequence))
     }
 
     pub(crate) fn finish(&mut self, time: Timestamp, id: JobId, bytes: u64) {
@@ -85,8 +79,13 @@ impl Desk {
         self.buried.push_back((time, what));
     }
 
-    pub(crate) fn sort_buried(&mut self) {
+    pub(crate) fn empty_batch(&mut self, time: Timestamp, batch: BatchId) {
+        self.emptied.push_back((time, batch));
+    }
+
+    pub(crate) fn sort(&mut self) {
         self.buried.make_contiguous().sort_unstable();
+        self.emptied.make_contiguous().sort_unstable();
     }
 
     /// When the front of a history may go; in the past when there are too many bytes.
@@ -95,7 +94,8 @@ impl Desk {
             if self.finished_bytes > settings.retention_bytes { *end } else { *end + settings.retention }
         });
         let buried = self.buried.front().map(|(end, _)| *end + settings.dead_retention);
-        finished.into_iter().chain(buried).min()
+        let emptied = self.emptied.front().map(|(end, _)| *end + settings.retention);
+        [finished, buried, emptied].into_iter().flatten().min()
     }
 
     /// Takes the front of a history if it may go by now.
@@ -115,6 +115,12 @@ impl Desk {
         {
             self.buried.pop_front();
             return Some(Forgettable::Buried(end, what));
+        }
+        if let Some(&(end, batch)) = self.emptied.front()
+            && end + settings.retention <= now
+        {
+            self.emptied.pop_front();
+            return Some(Forgettable::Batch(end, batch));
         }
         None
     }

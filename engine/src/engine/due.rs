@@ -13,6 +13,7 @@ const WALL_LOOK: Span = Span::from_secs(1);
 impl Engine {
     pub(super) fn wake_due(&mut self, now: Now, effects: &mut Effects) {
         let mut budget = MAX_WAKES_PER_STEP;
+        self.expire_waiting(&mut budget, now, effects);
         while budget > 0
             && let Some(slot) = self.index.due_by_wall.pop_due(now.wall.0)
         {
@@ -37,7 +38,33 @@ impl Engine {
             now.engine + wait
         });
         let by_engine = self.index.due.next().map(Timestamp);
-        by_wall.into_iter().chain(by_engine).min()
+        let expiry = self.index.expiries.next().map(Timestamp);
+        [by_wall, by_engine, expiry].into_iter().flatten().min()
+    }
+
+    /// Waiting jobs whose time to live has passed.
+    fn expire_waiting(&mut self, budget: &mut usize, now: Now, effects: &mut Effects) {
+        let (mut slots, mut jobs) = (Vec::new(), Vec::new());
+        while *budget > 0
+            && let Some(slot) = self.index.expiries.pop_due(now.engine.0)
+        {
+            let job = self.ledger.jobs.at(slot);
+            jobs.push(job.id);
+            slots.push(slot);
+            self.room.stir(job, &self.ledger.keys);
+            self.index.unplace(&self.ledger, slot, now.engine);
+            *budget -= 1;
+        }
+        if jobs.is_empty() {
+            return;
+        }
+        self.record(Mutation::Expired { jobs }, now, effects);
+        for slot in slots {
+            self.index.place(&self.ledger, slot, now.engine);
+            let queue = self.ledger.jobs.at(slot).queue;
+            self.rearm_forget(queue);
+            effects.touch(queue);
+        }
     }
 
     fn promote(&mut self, slot: Slot, now: Now, effects: &mut Effects) {

@@ -44,14 +44,14 @@ impl Engine {
         while budget > 0
             && let Some(queue) = self.index.forget.first_due(now.engine)
         {
-            let mut jobs = Vec::new();
+            let (mut jobs, mut batches) = (Vec::new(), Vec::new());
             while budget > 0
                 && let Some(next) = self.pop_forgettable(queue, now.engine)
             {
                 budget -= 1;
                 match next {
                     Forgettable::Finished(end, id) => {
-                        if self.is_at_rest_since(id, end, |state| state == JobState::Completed) {
+                        if self.is_at_rest_since(id, end, JobState::is_finished) {
                             let slot = self.ledger.jobs.slot(id).expect("it is at rest");
                             self.index.unplace(&self.ledger, slot, now.engine);
                             jobs.push(id);
@@ -65,12 +65,32 @@ impl Engine {
                     Forgettable::Buried(_, Buried::Drain(set)) => {
                         self.record(Mutation::DrainForgotten { set }, now, effects);
                     }
+                    Forgettable::Batch(end, batch) => {
+                        let known = &self.ledger.batches;
+                        if known.is_empty(batch) && known.record(batch).change_time == end {
+                            batches.push(known.record(batch).name.clone());
+                        }
+                    }
                 }
             }
             if !jobs.is_empty() {
                 self.record(Mutation::Forgotten { jobs }, now, effects);
                 effects.touch(queue);
+                self.note_emptied_batches();
             }
+            if !batches.is_empty() {
+                self.record(Mutation::BatchesForgotten { queue, batches }, now, effects);
+            }
+            self.rearm_forget(queue);
+        }
+    }
+
+    /// Batches whose last job went are forgotten in time.
+    pub(super) fn note_emptied_batches(&mut self) {
+        for batch in self.ledger.take_emptied() {
+            let record = self.ledger.batches.record(batch);
+            let (queue, time) = (record.queue, record.change_time);
+            self.index.desk(queue).empty_batch(time, batch);
             self.rearm_forget(queue);
         }
     }

@@ -6,10 +6,13 @@ use std::collections::BTreeMap;
 
 use crate::engine::desk::{Buried, Desk};
 use crate::engine::history::Forgetting;
+use crate::engine::line::Line;
 use crate::id::{JobId, QueueId};
-use crate::job::JobState;
+use crate::job::{JobState, Priority};
 use crate::ledger::Ledger;
 use crate::ledger::jobs::{Job, Slot};
+use crate::ledger::keys::KeyId;
+use crate::settings::{KeyRule, OverflowPolicy, QueueSettings};
 use crate::time::{Now, Timestamp, WallTime};
 use crate::timer::Timers;
 use crate::tree::Tree;
@@ -23,7 +26,11 @@ pub(crate) struct Index {
     pub(crate) due_by_wall: Timers,
     pub(crate) desks: BTreeMap<QueueId, Desk>,
     pub(crate) forget: Forgetting,
-    /// READY jobs whose place is not their id: they waited first, or were requeued.
+    /// Slots of waiting jobs by engine time: when their time to live passes.
+    pub(crate) expiries: Timers,
+    /// Lines of keys that let the oldest go when they are full.
+    key_lines: BTreeMap<KeyId, Line>,
+    /// Waiting jobs whose place is not their id: they waited first, or were requeued.
     placed_later: BTreeMap<u64, JobId>,
 }
 
@@ -35,6 +42,8 @@ impl Index {
             due_by_wall: Timers::new(),
             desks: BTreeMap::new(),
             forget: Forgetting::default(),
+            expiries: Timers::new(),
+            key_lines: BTreeMap::new(),
             placed_later: BTreeMap::new(),
         };
         for queue in ledger.queue_ids() {
@@ -45,9 +54,7 @@ impl Index {
         for (slot, job) in ledger.jobs.iter_from(JobId(0)) {
             match job.state {
                 JobState::Ready => ready.push((job.sequence, slot)),
-                JobState::Completed | JobState::Dead | JobState::Drained => {
-                    buried.push((job.due, job.id.0, slot))
-                }
+                state if state.is_at_rest() => buried.push((job.due, job.id.0, slot)),
                 _ => index.place(ledger, slot, now.engine),
             }
         }
@@ -64,8 +71,11 @@ impl Index {
         for drain in drains {
             index.desk(drain.queue).bury(drain.time, Buried::Drain(drain.request.id));
         }
+        for (queue, batch) in ledger.batches.all().filter(|(_, batch)| ledger.batches.is_empty(*batch)) {
+            index.desk(queue).empty_batch(ledger.batches.record(batch).change_time, batch);
+        }
         for (queue, desk) in &mut index.desks {
-            desk.sort_buried();
+            desk.sort();
             desk.forget_at = desk.next_forget(&ledger.queue(*queue).record.settings);
             index.forget.set(*queue, None, desk.forget_at);
         }
@@ -74,8 +84,36 @@ impl Index {
 
     /// A desk for a new queue.
     pub(crate) fn open(&mut self, queue: QueueId, ledger: &Ledger) {
-        let node = self.tree.add_queue(ledger.queue(queue).record.settings.priority_ageing);
-        self.desks.insert(queue, Desk::new(node));
+        let settings = &ledger.queue(queue).record.settings;
+        let node = self.tree.add_queue(settings.priority_ageing);
+        let mut desk = Desk::new(node);
+        desk.has_key_lines = has_key_lines(settings);
+        self.desks.insert(queue, desk);
+    }
+
+    /// The desk of a queue that is no more. Nothing is left in it.
+    pub(crate) fn close(&mut self, queue: QueueId) {
+        if let Some(desk) = self.desks.remove(&queue) {
+            self.forget.set(queue, desk.forget_at, None);
+            self.tree.remove_queue(desk.node);
+        }
+    }
+
+    /// The settings of a queue changed. When its keys' lines must be kept from now on, or by other rules, all jobs
+    /// are gone through once.
+    pub(crate) fn resettle(&mut self, ledger: &Ledger, queue: QueueId) {
+        let settings = &ledger.queue(queue).record.settings;
+        let desk = self.desks.get_mut(&queue).expect("every queue has a desk");
+        self.tree.set_ageing(desk.node, settings.priority_ageing);
+        let had_lines = std::mem::replace(&mut desk.has_key_lines, has_key_lines(settings));
+        if had_lines || desk.has_key_lines {
+            self.key_lines.retain(|key, _| ledger.keys.queue(*key) != queue);
+            for (_, job) in ledger.jobs.iter_from(JobId(0)) {
+                if job.queue == queue && job.state.is_waiting() {
+                    self.enter_key_lines(ledger, job);
+                }
+            }
+        }
     }
 
     pub(crate) fn desk(&mut self, queue: QueueId) -> &mut Desk {
@@ -88,22 +126,27 @@ impl Index {
         let desk = self.desks.get_mut(&job.queue).expect("every queue has a desk");
         match job.state {
             JobState::Ready => {
-                desk.arrivals(job.priority).insert(job.sequence);
-                if job.sequence != job.id.0 {
-                    self.placed_later.insert(job.sequence, job.id);
-                }
+                desk.ready.insert(job.priority, job.sequence);
                 let key = ledger.keys.text(job.key);
                 self.tree.push(desk.node, key, slot, job.sequence, job.priority, now);
             }
             JobState::Scheduled | JobState::Retrying | JobState::Leased => {
+                if job.state.is_waiting() {
+                    desk.later.insert(job.priority, job.place());
+                }
                 if job.due_by_wall {
                     self.due_by_wall.insert(slot, job.due);
                 } else {
                     self.due.insert(slot, job.due);
                 }
             }
-            JobState::Completed => desk.finish(Timestamp(job.due), job.id, job.history_bytes()),
+            JobState::Completed | JobState::Cancelled | JobState::Expired | JobState::Dropped => {
+                desk.finish(Timestamp(job.due), job.id, job.history_bytes());
+            }
             JobState::Dead | JobState::Drained => desk.bury(Timestamp(job.due), Buried::Job(job.id)),
+        }
+        if job.state.is_waiting() {
+            self.begin_wait(ledger, job, slot);
         }
     }
 
@@ -113,7 +156,7 @@ impl Index {
         match job.state {
             JobState::Ready => {
                 self.tree.remove(slot, job.sequence, now);
-                self.unplace_popped(job);
+                self.unplace_popped(ledger, slot);
             }
             JobState::Scheduled | JobState::Retrying | JobState::Leased => {
                 if job.due_by_wall {
@@ -121,8 +164,12 @@ impl Index {
                 } else {
                     self.due.remove(slot);
                 }
+                if job.state.is_waiting() {
+                    self.desk(job.queue).later.remove(job.priority, job.place());
+                    self.end_wait(ledger, job, slot);
+                }
             }
-            JobState::Completed => {
+            JobState::Completed | JobState::Cancelled | JobState::Expired | JobState::Dropped => {
                 let bytes = job.history_bytes();
                 self.desk(job.queue).unfinish(bytes);
             }
@@ -132,20 +179,89 @@ impl Index {
     }
 
     /// Takes a READY job, that the tree gave, from its place in line.
-    pub(crate) fn unplace_popped(&mut self, job: &Job) {
-        self.desk(job.queue).arrivals(job.priority).remove(job.sequence);
-        if job.sequence != job.id.0 {
-            self.placed_later.remove(&job.sequence);
+    pub(crate) fn unplace_popped(&mut self, ledger: &Ledger, slot: Slot) {
+        let job = ledger.jobs.at(slot);
+        self.desk(job.queue).ready.remove(job.priority, job.sequence);
+        self.end_wait(ledger, job, slot);
+    }
+
+    /// The waiting job of a queue, or of a key in it, that is to go first when there is no room: of the least
+    /// urgent the one with the first place.
+    pub(crate) fn oldest_waiting(&self, ledger: &Ledger, queue: QueueId, key: Option<KeyId>) -> Option<Slot> {
+        let none = Line::default();
+        let (ready, later) = match key {
+            Some(key) => (self.key_lines.get(&key).unwrap_or(&none), &none),
+            None => {
+                let desk = self.desks.get(&queue)?;
+                (&desk.ready, &desk.later)
+            }
+        };
+        let first = |priority| ready.first(priority).into_iter().chain(later.first(priority)).min();
+        let place = (0..Priority::COUNT).find_map(first)?;
+        ledger.jobs.slot(self.job_at(place))
+    }
+
+    /// What every waiting job has, READY or not.
+    fn begin_wait(&mut self, ledger: &Ledger, job: &Job, slot: Slot) {
+        if job.place() != job.id.0 {
+            self.placed_later.insert(job.place(), job.id);
         }
+        if let Some(time) = job.expire() {
+            self.expiries.insert(slot, time.0);
+        }
+        if self.desks.get(&job.queue).is_some_and(|desk| desk.has_key_lines) {
+            self.enter_key_lines(ledger, job);
+        }
+    }
+
+    fn end_wait(&mut self, ledger: &Ledger, job: &Job, slot: Slot) {
+        if job.place() != job.id.0 {
+            self.placed_later.remove(&job.place());
+        }
+        if job.expire().is_some() {
+            self.expiries.remove(slot);
+        }
+        if self.desks.get(&job.queue).is_some_and(|desk| desk.has_key_lines) {
+            for key in ledger.keys.chain(job.key) {
+                if let Some(line) = self.key_lines.get_mut(&key) {
+                    line.remove(job.priority, job.place());
+                    if line.is_empty() {
+                        self.key_lines.remove(&key);
+                    }
+                }
+            }
+        }
+    }
+
+    fn enter_key_lines(&mut self, ledger: &Ledger, job: &Job) {
+        let settings = &ledger.queue(job.queue).record.settings;
+        for key in ledger.keys.chain(job.key) {
+            let rule = settings.key_rules.iter().find(|rule| rule.pattern.matches(ledger.keys.text(key)));
+            if rule.is_some_and(|rule| drops_oldest(rule, settings)) {
+                self.key_lines.entry(key).or_default().insert(job.priority, job.place());
+            }
+        }
+    }
+
+    /// Which job waits at a place.
+    fn job_at(&self, place: u64) -> JobId {
+        self.placed_later.get(&place).copied().unwrap_or(JobId(place))
     }
 
     /// When the oldest job that is READY in `queue` was accepted.
     pub(crate) fn oldest_ready(&self, ledger: &Ledger, queue: QueueId) -> Option<WallTime> {
         let desk = self.desks.get(&queue)?;
-        let first = desk.lines().filter_map(|line| line.first());
-        let ids = first.map(|sequence| self.placed_later.get(&sequence).copied().unwrap_or(JobId(sequence)));
+        let ids = desk.ready.firsts().map(|place| self.job_at(place));
         ids.filter_map(|id| ledger.jobs.get(id)).map(|job| job.create_time).min()
     }
+}
+
+fn has_key_lines(settings: &QueueSettings) -> bool {
+    settings.key_rules.iter().any(|rule| drops_oldest(rule, settings))
+}
+
+fn drops_oldest(rule: &KeyRule, settings: &QueueSettings) -> bool {
+    rule.overflow.unwrap_or(settings.overflow) == OverflowPolicy::DropOldest && !rule.capacity.is_unlimited()
 }
 
 /// Since when a job has been ready, as far as a restart can know: ageing goes on.

@@ -5,7 +5,7 @@ use crate::command::Lease;
 use crate::engine::rate::Event;
 use crate::engine::{Effects, Engine};
 use crate::id::{LeaseToken, QueueId, Ticket};
-use crate::job::LeasedJob;
+use crate::job::{Attempt, JobError, LeasedJob};
 use crate::ledger::jobs::Job;
 use crate::mutation::Mutation;
 use crate::outcome::{Leased, Outcome, Refusal};
@@ -13,6 +13,9 @@ use crate::time::{Now, Span};
 
 /// How long a worker is asked to wait at least, and at most, before it polls an empty queue again.
 const POLL_AGAIN: std::ops::RangeInclusive<Span> = Span::from_millis(10)..=Span::from_secs(1);
+
+/// What an answer spends on an attempt besides its texts, at most.
+const ATTEMPT_OVERHEAD: usize = 64;
 
 impl Engine {
     pub(super) fn lease(&mut self, ticket: Ticket, lease: Lease, now: Now, effects: &mut Effects) {
@@ -59,6 +62,10 @@ impl Engine {
     }
 
     fn serve(&mut self, queue: QueueId, now: Now, effects: &mut Effects) {
+        let known = self.ledger.queue(queue);
+        if known.record.settings.paused || known.record.deleted {
+            return;
+        }
         let node = self.index.desk(queue).node;
         while !self.index.tree.is_empty(node)
             && let Some(ticket) = self.waiting.first(&self.ledger.queue(queue).record.name)
@@ -76,19 +83,23 @@ impl Engine {
         let mut slots = Vec::new();
         let mut ids = Vec::new();
         let mut bytes = 0;
+        if self.ledger.queue(queue).record.settings.paused {
+            return Leased::default();
+        }
         while slots.len() < lease.max_jobs as usize {
             let jobs = &self.ledger.jobs;
             let Some(slot) = self.index.tree.pop(node, now.engine, |slot| jobs.at(slot).sequence) else {
                 break;
             };
             let job = jobs.at(slot);
+            let id = job.id;
             bytes += self.answer_bytes(job) + name_bytes;
-            self.index.unplace_popped(job);
+            self.index.unplace_popped(&self.ledger, slot);
             if bytes > lease.max_bytes && !slots.is_empty() {
                 self.index.place(&self.ledger, slot, now.engine);
                 break;
             }
-            ids.push(job.id);
+            ids.push(id);
             slots.push(slot);
         }
         if slots.is_empty() {
@@ -112,9 +123,15 @@ impl Engine {
 
     /// What a job takes of an answer, at most.
     fn answer_bytes(&self, job: &Job) -> usize {
-        let error = job.detail.as_ref().and_then(|d| d.error.as_ref());
-        let error_bytes = error.map_or(0, |e| e.code.len() + e.message.len());
-        job.bytes as usize + self.ledger.keys.text(job.key).len() + error_bytes + Lease::JOB_OVERHEAD
+        let told = job.detail.as_ref().map_or(0, |detail| {
+            let of = |error: &JobError| error.code.len() + error.message.len();
+            let attempt = |attempt: &Attempt| {
+                ATTEMPT_OVERHEAD + attempt.worker.len() + attempt.error.as_deref().map_or(0, of)
+            };
+            detail.error.as_deref().map_or(0, of) + detail.history.iter().map(attempt).sum::<usize>()
+        });
+        let batch = self.ledger.batches.name(job.batch).map_or(0, |name| name.len());
+        job.bytes as usize + self.ledger.keys.text(job.key).len() + batch + told + Lease::JOB_OVERHEAD
     }
 
     /// When a job that waits for its time may be ready, within reason.

@@ -23,7 +23,6 @@ impl Engine {
                 Some(record) => (record.id, record.version + 1),
                 None => (self.room_for_queue()?, 1),
             };
-            let ageing = settings.priority_ageing;
             let name = put.name.clone();
             self.record(
                 Mutation::QueuePut { queue, name, settings: Box::new(settings), version },
@@ -33,9 +32,11 @@ impl Engine {
             if before.is_none() {
                 self.index.open(queue, &self.ledger);
             } else {
-                let node = self.index.desk(queue).node;
-                self.index.tree.set_ageing(node, ageing);
+                self.index.resettle(&self.ledger, queue);
                 self.rearm_forget(queue);
+                // It may be paused no more, or hold more.
+                self.stir(queue);
+                self.room.stir_all(queue);
             }
             effects.touch(queue);
         }

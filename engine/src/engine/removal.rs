@@ -1,15 +1,14 @@
 //! People take jobs out, give them a new life, or remove them: drain, requeue, purge.
 
-use crate::bound::MAX_SWEEP_JOBS;
-use crate::command::{Drain, Sweep};
+use crate::command::{Drain, Requeue, Sweep};
 use crate::engine::desk::Buried;
 use crate::engine::{Effects, Engine};
 use crate::id::{JobId, QueueId};
 use crate::job::{Due, JobState};
 use crate::ledger::jobs::Slot;
 use crate::mutation::Mutation;
-use crate::outcome::{Answer, Drained, Outcome, Refusal, Swept};
-use crate::time::Now;
+use crate::outcome::{Answer, Drained, Outcome, Refusal};
+use crate::time::{Now, Span};
 
 impl Engine {
     pub(super) fn drain(&mut self, drain: Drain, now: Now, effects: &mut Effects) -> Answer {
@@ -33,6 +32,7 @@ impl Engine {
         for slot in slots {
             self.index.place(&self.ledger, slot, now.engine);
         }
+        self.room.stir_all(queue);
         self.index.desk(queue).bury(now.engine, Buried::Drain(set));
         self.rearm_forget(queue);
         effects.touch(queue);
@@ -48,7 +48,7 @@ impl Engine {
             let Some(slot) = self.index.tree.pop(node, now.engine, |slot| jobs.at(slot).sequence) else {
                 break;
             };
-            self.index.unplace_popped(jobs.at(slot));
+            self.index.unplace_popped(&self.ledger, slot);
             slots.push(slot);
         }
         let mut later = Vec::new();
@@ -72,55 +72,66 @@ impl Engine {
         slots
     }
 
-    pub(super) fn requeue(&mut self, sweep: Sweep, now: Now, effects: &mut Effects) -> Answer {
-        let (queue, slots, next) = self.sweep(&sweep, JobState::is_buried)?;
+    pub(super) fn requeue(&mut self, requeue: Requeue, now: Now, effects: &mut Effects) -> Answer {
+        let (queue, slots) = self.chosen(&requeue.sweep, JobState::is_requeueable)?;
+        let mut wait = Span::ZERO;
         for slot in &slots {
             let id = self.ledger.jobs.at(*slot).id;
-            let sequence = self.next_serial();
+            let mutation = match wait {
+                Span::ZERO => Mutation::Requeued { id, sequence: self.next_serial() },
+                wait => Mutation::RequeuedLater { id, time: now.engine + wait },
+            };
             self.index.unplace(&self.ledger, *slot, now.engine);
-            self.record(Mutation::Requeued { id, sequence }, now, effects);
+            self.record(mutation, now, effects);
             self.index.place(&self.ledger, *slot, now.engine);
+            wait = Span(wait.0 + requeue.interval.0);
         }
         self.stir(queue);
         effects.touch(queue);
-        Ok(swept(slots.len(), next))
+        Ok(swept(slots.len()))
     }
 
     pub(super) fn purge(&mut self, sweep: Sweep, now: Now, effects: &mut Effects) -> Answer {
-        let (queue, slots, next) = self.sweep(&sweep, |state| state != JobState::Leased)?;
-        let changed = slots.len();
-        let mut jobs = Vec::with_capacity(changed);
-        for slot in slots {
-            self.index.unplace(&self.ledger, slot, now.engine);
-            jobs.push(self.ledger.jobs.at(slot).id);
+        let (queue, slots) = self.chosen(&sweep, |state| state != JobState::Leased)?;
+        let mut jobs = Vec::with_capacity(slots.len());
+        for slot in &slots {
+            self.room.stir(self.ledger.jobs.at(*slot), &self.ledger.keys);
+            self.index.unplace(&self.ledger, *slot, now.engine);
+            jobs.push(self.ledger.jobs.at(*slot).id);
         }
         if !jobs.is_empty() {
             self.record(Mutation::Purged { jobs }, now, effects);
+            self.note_emptied_batches();
             effects.touch(queue);
         }
-        Ok(swept(changed, next))
+        Ok(swept(slots.len()))
     }
 
-    /// The jobs of one slice: those asked for that are in a state `allowed`.
-    fn sweep(
+    /// Of the jobs that were chosen those that still are what they were chosen for, in a state `allowed`; each
+    /// once.
+    fn chosen(
         &self,
         sweep: &Sweep,
         allowed: impl Fn(JobState) -> bool,
-    ) -> Result<(QueueId, Vec<Slot>, Option<JobId>), Refusal> {
+    ) -> Result<(QueueId, Vec<Slot>), Refusal> {
         let queue = self.ledger.find_queue(&sweep.queue).ok_or(Refusal::QueueNotFound)?.record.id;
-        let mut slots = Vec::new();
-        for (looked_at, (slot, job)) in self.ledger.jobs.iter_from(sweep.from).enumerate() {
-            if looked_at >= MAX_SWEEP_JOBS || slots.len() >= sweep.max_jobs as usize {
-                return Ok((queue, slots, Some(job.id)));
+        let mut slots = Vec::with_capacity(sweep.jobs.len());
+        let mut last = None;
+        for id in &sweep.jobs {
+            // They come in order, as they were found.
+            if last.replace(*id) >= Some(*id) {
+                continue;
             }
+            let Some(slot) = self.ledger.jobs.slot(*id) else { continue };
+            let job = self.ledger.jobs.at(slot);
             if job.queue == queue && sweep.states.contains(job.state) && allowed(job.state) {
                 slots.push(slot);
             }
         }
-        Ok((queue, slots, None))
+        Ok((queue, slots))
     }
 }
 
-fn swept(changed: usize, next: Option<JobId>) -> Outcome {
-    Outcome::Swept(Swept { changed: u32::try_from(changed).expect("slices are bounded"), next })
+fn swept(changed: usize) -> Outcome {
+    Outcome::Swept(u32::try_from(changed).expect("sweeps are bounded"))
 }

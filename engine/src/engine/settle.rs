@@ -3,12 +3,12 @@
 use crate::command::{Ack, Extension, Nack, NackReason};
 use crate::engine::rate::Event;
 use crate::engine::{Effects, Engine};
-use crate::id::{JobId, LeaseToken};
+use crate::id::{JobId, LeaseToken, QueueId};
 use crate::job::{Due, JobError, JobState};
 use crate::ledger::jobs::{Job, Slot};
 use crate::mutation::{Mutation, Next, ReturnCause};
-use crate::outcome::{Answer, ItemRefusal, Nacked, Outcome};
-use crate::time::{Now, Span, Timestamp, WallTime};
+use crate::outcome::{Answer, Extended, ItemRefusal, Nacked, Outcome};
+use crate::time::{Now, Span, Timestamp};
 
 /// How long THROTTLED waits when the downstream named no time.
 const THROTTLED_WAIT: Span = Span::from_secs(1);
@@ -23,21 +23,43 @@ enum Claim {
 
 impl Engine {
     pub(super) fn ack(&mut self, acks: Vec<Ack>, now: Now, effects: &mut Effects) -> Answer {
-        let one = |ack: Ack| match self.claim(ack.id, ack.token)? {
-            Claim::Holds(slot) => {
-                self.index.unplace(&self.ledger, slot, now.engine);
-                self.record(Mutation::Acked { id: ack.id, result: ack.result }, now, effects);
-                self.index.place(&self.ledger, slot, now.engine);
-                let queue = self.ledger.jobs.at(slot).queue;
-                self.index.desk(queue).rates_mut().count(Event::Acked, 1, now.engine);
-                self.rearm_forget(queue);
-                effects.touch(queue);
-                Ok(())
-            }
-            Claim::Settled(slot) if self.ledger.jobs.at(slot).state == JobState::Completed => Ok(()),
-            Claim::Settled(_) => Err(ItemRefusal::LeaseLost),
-        };
-        Ok(Outcome::Acked(acks.into_iter().map(one).collect()))
+        // Acks of one call are of one queue nearly always: what is done for a queue is done once for a run.
+        let mut run: Option<(QueueId, usize)> = None;
+        let mut results = Vec::with_capacity(acks.len());
+        for ack in acks {
+            let result = match self.claim(ack.id, ack.token) {
+                Ok(Claim::Holds(slot)) => {
+                    let queue = self.ledger.jobs.at(slot).queue;
+                    self.room.stir(self.ledger.jobs.at(slot), &self.ledger.keys);
+                    self.index.unplace(&self.ledger, slot, now.engine);
+                    self.record(Mutation::Acked { id: ack.id, result: ack.result }, now, effects);
+                    self.index.place(&self.ledger, slot, now.engine);
+                    match &mut run {
+                        Some((of, count)) if *of == queue => *count += 1,
+                        other => {
+                            let before = other.replace((queue, 1));
+                            self.end_run(before, now, effects);
+                        }
+                    }
+                    Ok(())
+                }
+                Ok(Claim::Settled(slot)) if self.ledger.jobs.at(slot).state == JobState::Completed => Ok(()),
+                Ok(Claim::Settled(_)) => Err(ItemRefusal::LeaseLost),
+                Err(refusal) => Err(refusal),
+            };
+            results.push(result);
+        }
+        self.end_run(run, now, effects);
+        Ok(Outcome::Acked(results))
+    }
+
+    /// So many jobs of a queue were acked.
+    fn end_run(&mut self, run: Option<(QueueId, usize)>, now: Now, effects: &mut Effects) {
+        if let Some((queue, count)) = run {
+            self.index.desk(queue).rates_mut().count(Event::Acked, count, now.engine);
+            self.rearm_forget(queue);
+            effects.touch(queue);
+        }
     }
 
     pub(super) fn nack(&mut self, nacks: Vec<Nack>, now: Now, effects: &mut Effects) -> Answer {
@@ -69,14 +91,15 @@ impl Engine {
         duration: Option<Span>,
         now: Now,
         effects: &mut Effects,
-    ) -> WallTime {
+    ) -> Extended {
         let job = self.ledger.jobs.at(slot);
-        let (id, settings) = (job.id, &self.ledger.queue(job.queue).record.settings);
+        let (id, cancel_requested) = (job.id, job.cancel_requested);
+        let settings = &self.ledger.queue(job.queue).record.settings;
         let expire = now.engine + duration.unwrap_or(settings.lease_duration);
         self.index.unplace(&self.ledger, slot, now.engine);
         self.record(Mutation::Extended { id, expire }, now, effects);
         self.index.place(&self.ledger, slot, now.engine);
-        now.wall_at(expire)
+        Extended { expire_time: now.wall_at(expire), cancel_requested }
     }
 
     /// A lease that ended without a word.
@@ -85,7 +108,8 @@ impl Engine {
             code: "LEASE_EXPIRED".into(),
             message: "the lease expired before its worker settled the job".into(),
         };
-        let next = self.next_after_failure(slot, None, now);
+        let next =
+            self.next_unless_over(slot, now).unwrap_or_else(|| self.next_after_failure(slot, None, now));
         self.give_back(slot, ReturnCause::Expired, next, Some(Box::new(error)), now, effects);
     }
 
@@ -100,12 +124,15 @@ impl Engine {
     ) {
         let job = self.ledger.jobs.at(slot);
         let (id, queue) = (job.id, job.queue);
+        if matches!(next, Next::Dead | Next::Cancelled | Next::Expired) {
+            self.room.stir(job, &self.ledger.keys);
+        }
         self.index.unplace(&self.ledger, slot, now.engine);
         self.record(Mutation::Returned { id, cause, next, error }, now, effects);
         self.index.place(&self.ledger, slot, now.engine);
         match next {
             Next::Ready => self.stir(queue),
-            Next::Dead => self.rearm_forget(queue),
+            Next::Dead | Next::Cancelled | Next::Expired => self.rearm_forget(queue),
             Next::Retry(_) => {}
         }
         if cause.spends_attempt() {
@@ -115,7 +142,7 @@ impl Engine {
     }
 
     fn next_after(&self, nack: &Nack, slot: Slot, now: Now) -> (ReturnCause, Next) {
-        match nack.reason {
+        let (cause, next) = match nack.reason {
             NackReason::Failed => (ReturnCause::Failed, self.next_after_failure(slot, nack.retry_after, now)),
             NackReason::Throttled => {
                 let wait = nack.retry_after.unwrap_or(THROTTLED_WAIT);
@@ -123,7 +150,17 @@ impl Engine {
             }
             NackReason::Rejected => (ReturnCause::Rejected, Next::Dead),
             NackReason::Released => (ReturnCause::Released, Next::Ready),
+        };
+        (cause, self.next_unless_over(slot, now).unwrap_or(next))
+    }
+
+    /// Where a job goes that is not to be tried again, whatever its worker says.
+    fn next_unless_over(&self, slot: Slot, now: Now) -> Option<Next> {
+        let job = self.ledger.jobs.at(slot);
+        if job.cancel_requested {
+            return Some(Next::Cancelled);
         }
+        job.expire().is_some_and(|time| time <= now.engine).then_some(Next::Expired)
     }
 
     fn next_after_failure(&self, slot: Slot, retry_after: Option<Span>, now: Now) -> Next {
@@ -139,12 +176,16 @@ impl Engine {
     fn claim(&self, id: JobId, token: LeaseToken) -> Result<Claim, ItemRefusal> {
         let slot = self.ledger.jobs.slot(id).ok_or(ItemRefusal::JobNotFound)?;
         let job = self.ledger.jobs.at(slot);
+        if self.ledger.queue(job.queue).record.deleted {
+            return Err(ItemRefusal::JobNotFound);
+        }
         if u64::from(job.deliveries) != token.0 || token.0 == 0 {
             return Err(ItemRefusal::LeaseLost);
         }
         match job.state {
             JobState::Leased => Ok(Claim::Holds(slot)),
-            JobState::Drained => Err(ItemRefusal::LeaseLost),
+            // Others took it from where its worker left it.
+            JobState::Drained | JobState::Dropped => Err(ItemRefusal::LeaseLost),
             _ => Ok(Claim::Settled(slot)),
         }
     }

@@ -1,37 +1,36 @@
 //! What people see.
 
+use std::ops::Range;
+
 use crate::bound::MAX_SWEEP_JOBS;
-use crate::command::StateSet;
+use crate::command::JobQuery;
+use crate::engine::capacity::{Amount, level, utilization};
 use crate::engine::{Engine, JobsPage};
 use crate::id::{JobId, QueueId};
 use crate::job::{Due, JobState, JobView};
 use crate::ledger::Queue;
 use crate::ledger::jobs::Job;
-use crate::name::QueueName;
-use crate::queue::{QueueRates, QueueStatus, QueueView};
+use crate::ledger::keys::Load;
+use crate::name::{BatchName, Key, QueueName};
+use crate::queue::{BatchView, KeyStatus, KeysPage, Level, QueueRates, QueueStatus, QueueView};
 use crate::retry::RetryPolicy;
-use crate::time::{Now, Span, WallTime};
+use crate::settings::QueueSettings;
+use crate::time::{Now, Span, Timestamp, WallTime};
 
 impl Engine {
     /// A job; none when it never was or is gone.
     #[must_use]
     pub fn job(&self, id: JobId, now: Now) -> Option<JobView> {
-        self.ledger.jobs.get(id).map(|job| self.view(job, now))
+        let job = self.ledger.jobs.get(id)?;
+        (!self.ledger.queue(job.queue).record.deleted).then(|| self.view(job, now))
     }
 
-    /// A page of jobs by id, from `from` on: at most `limit`, after looking at no more than
-    /// [`MAX_SWEEP_JOBS`].
+    /// A page of the jobs that are looked for, by id, from `from` on: at most `limit`, after looking at no more
+    /// than [`MAX_SWEEP_JOBS`].
     #[must_use]
-    pub fn jobs(
-        &self,
-        queue: Option<&QueueName>,
-        states: StateSet,
-        from: JobId,
-        limit: usize,
-        now: Now,
-    ) -> JobsPage {
+    pub fn jobs(&self, query: &JobQuery, from: JobId, limit: usize, now: Now) -> JobsPage {
         let mut page = JobsPage::default();
-        let queue = match queue.map(|name| self.ledger.find_queue(name)) {
+        let queue = match query.queue.as_ref().map(|name| self.ledger.find_queue(name)) {
             Some(None) => return page,
             Some(Some(queue)) => Some(queue.record.id),
             None => None,
@@ -41,11 +40,60 @@ impl Engine {
                 page.next = Some(job.id);
                 break;
             }
-            if states.contains(job.state) && queue.is_none_or(|queue| queue == job.queue) {
+            if queue.is_none_or(|queue| queue == job.queue) && self.is_wanted(job, query, now) {
                 page.jobs.push(self.view(job, now));
             }
         }
         page
+    }
+
+    fn is_wanted(&self, job: &Job, query: &JobQuery, now: Now) -> bool {
+        let is_ended = |ended: &Range<WallTime>| {
+            job.state.is_at_rest() && ended.contains(&now.wall_at(Timestamp(job.due)))
+        };
+        query.states.contains(job.state)
+            && query.created.contains(&job.create_time)
+            && self.ledger.keys.text(job.key).is_under(&query.key_prefix)
+            && query.ended.as_ref().is_none_or(is_ended)
+            && !self.ledger.queue(job.queue).record.deleted
+    }
+
+    /// A page of the keys of a queue that have waiting or held jobs, by number, from `from` on: at most `limit`,
+    /// after looking at no more than [`MAX_SWEEP_JOBS`].
+    #[must_use]
+    pub fn keys(&self, queue: &QueueName, prefix: &Key, from: u32, limit: usize) -> KeysPage {
+        let mut page = KeysPage::default();
+        let Some(queue) = self.ledger.find_queue(queue) else { return page };
+        let nodes = self.ledger.keys.of_queue(queue.record.id, from);
+        for (looked_at, (number, node)) in nodes.enumerate() {
+            if looked_at >= MAX_SWEEP_JOBS || page.keys.len() >= limit {
+                page.next = Some(number);
+                break;
+            }
+            if let Some((key, load)) = node
+                && load.jobs() > 0
+                && key.is_under(prefix)
+            {
+                page.keys.push(key_status(&queue.record.settings, key, load));
+            }
+        }
+        page
+    }
+
+    /// How a key stands, or what keys begin with.
+    #[must_use]
+    pub fn key(&self, queue: &QueueName, key: &Key) -> Option<KeyStatus> {
+        let queue = self.ledger.find_queue(queue)?;
+        let known = self.ledger.keys.find(queue.record.id, key);
+        let load = known.map(|id| self.ledger.keys.load(id)).unwrap_or_default();
+        Some(key_status(&queue.record.settings, key, load))
+    }
+
+    /// How a batch stands; none when it is not remembered.
+    #[must_use]
+    pub fn batch(&self, queue: &QueueName, batch: &BatchName) -> Option<BatchView> {
+        let queue = self.ledger.find_queue(queue)?.record.id;
+        self.ledger.batches.find(queue, batch).map(|id| self.ledger.batches.view(id))
     }
 
     /// A queue's settings.
@@ -66,15 +114,22 @@ impl Engine {
         let queue = self.ledger.find_queue(name)?;
         let desk = self.index.desks.get(&queue.record.id)?;
         let rates = desk.rates().map_or_else(QueueRates::default, |rates| rates.per_second(now.engine));
+        let settings = &queue.record.settings;
+        let held = Amount { jobs: queue.counts.live(), bytes: queue.bytes };
         let waits = queue.counts.live() - queue.counts.get(JobState::Leased);
         Some(QueueStatus {
             counts: queue.counts,
-            ready_by_priority: desk.ready_by_priority(),
+            ready_by_priority: desk.ready.by_priority(),
             oldest_ready_age: self
                 .index
                 .oldest_ready(&self.ledger, queue.record.id)
                 .map(|create_time| now.wall.since(create_time)),
             bytes: queue.bytes,
+            utilization: utilization(&settings.capacity, held),
+            level: self.level(queue, desk, &rates),
+            paused: settings.paused,
+            flow_hint: settings.flow_hint,
+            waiting_enqueues: self.room.len_of(queue.record.id) as u64,
             rates,
             time_to_empty: time_to_empty(waits, &rates),
             totals: queue.record.totals.clone(),
@@ -119,13 +174,16 @@ impl Engine {
             create_time: job.create_time,
             run_time: due_while(&[JobState::Scheduled, JobState::Retrying]),
             lease_expire_time: due_while(&[JobState::Leased]),
+            expire_time: job.expire().map(|time| now.wall_at(time)),
+            cancel_requested: job.cancel_requested,
+            batch: self.ledger.batches.name(job.batch).cloned(),
             bytes: job.bytes,
             deliveries: job.deliveries,
             attempts: u32::from(job.attempts),
             requeues: job.requeues,
             position: desk
                 .filter(|_| job.state == JobState::Ready)
-                .map(|desk| desk.position(job.priority, job.sequence)),
+                .map(|desk| desk.ready.position(job.priority, job.sequence)),
             policy: self.policy(job),
             detail: job.detail.clone(),
             detail_at_rest: job.detail_at_rest,
@@ -137,6 +195,19 @@ impl Engine {
         let base = &self.ledger.queue(job.queue).record.settings.retry;
         let said = job.detail.as_ref().and_then(|detail| detail.retry.as_ref());
         said.map_or(*base, |patch| patch.over(base))
+    }
+}
+
+fn key_status(settings: &QueueSettings, key: &Key, load: Load) -> KeyStatus {
+    let rule = settings.key_rules.iter().find(|rule| rule.pattern.matches(key));
+    let held = Amount { jobs: load.jobs(), bytes: load.bytes };
+    let utilization = rule.and_then(|rule| utilization(&rule.capacity, held));
+    KeyStatus {
+        key: key.clone(),
+        counts: load.counts(),
+        bytes: load.bytes,
+        utilization,
+        level: level(Level::Ok, utilization, None),
     }
 }
 

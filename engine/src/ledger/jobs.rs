@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::id::{JobId, QueueId};
 use crate::job::{Detail, Due, JobState, Priority};
+use crate::ledger::batches::BatchId;
 use crate::ledger::keys::KeyId;
 use crate::time::{Timestamp, WallTime};
 
@@ -22,6 +23,7 @@ pub(crate) struct Job {
     pub(crate) detail: Option<Box<Detail>>,
     pub(crate) queue: QueueId,
     pub(crate) key: KeyId,
+    pub(crate) batch: BatchId,
     pub(crate) bytes: u32,
     pub(crate) deliveries: u32,
     pub(crate) requeues: u32,
@@ -34,6 +36,8 @@ pub(crate) struct Job {
     pub(crate) nacked: bool,
     /// Whether the detail was let go: the store has it.
     pub(crate) detail_at_rest: bool,
+    /// Whether its worker is to give it up.
+    pub(crate) cancel_requested: bool,
 }
 
 /// The slab and the index.
@@ -77,10 +81,22 @@ impl Job {
         self.detail.get_or_insert_default()
     }
 
+    /// When its time to live passes.
+    pub(crate) fn expire(&self) -> Option<Timestamp> {
+        self.detail.as_ref()?.expire
+    }
+
+    /// Its place in line, also before it has a sequence: no two jobs have the same.
+    pub(crate) fn place(&self) -> u64 {
+        if self.sequence == 0 { self.id.0 } else { self.sequence }
+    }
+
     /// What it counts in its queue's history.
     pub(crate) fn history_bytes(&self) -> u64 {
         let result = self.detail.as_ref().and_then(|d| d.result.as_ref()).map_or(0, |r| r.len());
-        crate::bound::FINISHED_JOB_BYTES + result as u64
+        // What was dropped keeps its payload.
+        let payload = if self.state == JobState::Dropped { self.bytes } else { 0 };
+        crate::bound::FINISHED_JOB_BYTES + result as u64 + u64::from(payload)
     }
 }
 
@@ -158,7 +174,7 @@ impl Page {
 
 impl Job {
     /// What stands in a slot that is free.
-    const GONE: Job = Job {
+    pub(crate) const GONE: Job = Job {
         id: JobId(0),
         sequence: 0,
         create_time: WallTime(0),
@@ -166,6 +182,7 @@ impl Job {
         detail: None,
         queue: QueueId(0),
         key: KeyId::NONE,
+        batch: BatchId::NONE,
         bytes: 0,
         deliveries: 0,
         requeues: 0,
@@ -175,6 +192,7 @@ impl Job {
         due_by_wall: false,
         nacked: false,
         detail_at_rest: false,
+        cancel_requested: false,
     };
 }
 

@@ -18,7 +18,7 @@ pub(crate) struct Requests {
 }
 
 /// What is known of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Known {
     /// Never seen, or too long ago.
     No,
@@ -32,7 +32,7 @@ impl Requests {
     pub(crate) fn look_up(&self, request: RequestKey) -> Known {
         match self.answers.get(&request.id) {
             None => Known::No,
-            Some((content, answer)) if *content == request.content => Known::Answered(*answer),
+            Some((content, answer)) if *content == request.content => Known::Answered(answer.clone()),
             Some(_) => Known::Reused,
         }
     }

@@ -1,20 +1,8 @@
 //! sluiced with a bug built in: it answers before the disk has what it says.
 
-#![allow(clippy::print_stderr, reason = "a program says why it did not run")]
+#[path = "sluiced.rs"]
+mod sluiced;
 
-use std::io::{Write, stdout};
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    let result = sluice_server::run::run(std::env::args_os(), |address| {
-        // Whoever started us may have closed its end: no reason not to serve.
-        let _ = writeln!(stdout(), "listening on {address}");
-    });
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("sluiced: {error}");
-            ExitCode::from(error.exit_code())
-        }
-    }
+fn main() -> std::process::ExitCode {
+    sluiced::main()
 }

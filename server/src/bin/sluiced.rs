@@ -8,7 +8,7 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     let result = sluice_server::run::run(std::env::args_os(), |address| {
         // Whoever started us may have closed its end: no reason not to serve.
         let _ = writeln!(stdout(), "listening on {address}");

@@ -154,6 +154,7 @@ mod tests {
                 stop_grace_seconds: 4,
                 log_format: super::super::LogFormat::Json,
                 log_level: "debug".to_owned(),
+                ..Default::default()
             };
             let values = Figment::from(Serialized::defaults(&other)).extract::<figment::value::Dict>()?;
             for (name, value) in values {

@@ -7,7 +7,7 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use sluice_engine::{JobState, Priority, QueueName, QueueStatus};
+use sluice_engine::{JobState, Level, Priority, QueueName, QueueStatus};
 
 use super::Pages;
 use crate::writer::{CallError, Handle};
@@ -77,6 +77,10 @@ struct QueueStats {
     ready_by_priority: [u64; Priority::COUNT],
     bytes: u64,
     oldest_ready_seconds: Option<f64>,
+    utilization: Option<f64>,
+    level: &'static str,
+    paused: bool,
+    waiting_enqueues: u64,
     waiting_leases: u64,
     per_second: Rates,
     totals: Totals,
@@ -96,7 +100,10 @@ struct Totals {
     completed: u64,
     failed_attempts: u64,
     dead: u64,
+    dropped: u64,
     throttled: u64,
+    cancelled: u64,
+    expired: u64,
     drained: u64,
     requeued: u64,
     removed: u64,
@@ -158,6 +165,10 @@ impl QueueStats {
             ready_by_priority: ready,
             bytes: status.bytes,
             oldest_ready_seconds: status.oldest_ready_age.map(|age| age.0 as f64 / 1e9),
+            utilization: status.utilization,
+            level: word_of(status.level),
+            paused: status.paused,
+            waiting_enqueues: status.waiting_enqueues,
             waiting_leases: status.waiting_leases,
             per_second: Rates {
                 enqueued: status.rates.enqueued,
@@ -170,13 +181,25 @@ impl QueueStats {
                 completed: totals.completed,
                 failed_attempts: totals.failed_attempts,
                 dead: totals.dead,
+                dropped: totals.dropped,
                 throttled: totals.throttled,
+                cancelled: totals.cancelled,
+                expired: totals.expired,
                 drained: totals.drained,
                 requeued: totals.requeued,
                 removed: totals.removed,
                 failed_by_code: totals.failed_by_code.into_iter().map(|(code, n)| (code.into(), n)).collect(),
             },
         }
+    }
+}
+
+/// A level as the contract names it.
+fn word_of(level: Level) -> &'static str {
+    match level {
+        Level::Ok => "OK",
+        Level::Warning => "WARNING",
+        Level::Critical => "CRITICAL",
     }
 }
 
@@ -189,6 +212,9 @@ fn name_of(state: JobState) -> &'static str {
         JobState::Retrying => "RETRYING",
         JobState::Completed => "COMPLETED",
         JobState::Dead => "DEAD",
+        JobState::Cancelled => "CANCELLED",
+        JobState::Expired => "EXPIRED",
+        JobState::Dropped => "DROPPED",
         JobState::Drained => "DRAINED",
     }
 }

@@ -157,6 +157,7 @@ mod tests {
         let attributes = Attributes {
             labels: labels.into_iter().map(|(n, v)| (n.into(), v.into())).collect(),
             content_type: text(MAX_ID_BYTES).into(),
+            ..Default::default()
         };
         let error = JobError { code: text(MAX_ID_BYTES).into(), message: text(MAX_ERROR_BYTES).into() };
         let detail = Detail {
@@ -166,6 +167,7 @@ mod tests {
             end_time: Some(time),
             error: Some(Box::new(error)),
             result: None,
+            ..Default::default()
         };
         let policy = RetryPolicy {
             max_attempts: u32::MAX,
@@ -190,6 +192,9 @@ mod tests {
             policy,
             detail: Some(Box::new(detail)),
             detail_at_rest: false,
+            expire_time: None,
+            cancel_requested: false,
+            batch: None,
         };
         (view, Body { payload: Some(vec![0; payload].into()), attributes, detail: None })
     }

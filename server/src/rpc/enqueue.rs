@@ -1,11 +1,14 @@
 //! Enqueue: jobs in, all or none.
 
-use sluice_engine::{Command, Enqueue, Enqueued, Outcome};
+use std::time::Duration;
+
+use sluice_engine::{Enqueue, Enqueued, JobId, Outcome, QueueName, Span};
 use sluice_proto::v1;
 use tonic::Request;
 
+use super::job::Patience;
 use super::status::Failure;
-use super::{Rpc, validate};
+use super::{Rpc, convert, validate};
 use crate::layer::Charge;
 
 /// What a job takes in memory besides its payload and attributes: spec, key, a place in two lists.
@@ -17,19 +20,27 @@ impl Rpc {
         request: Request<v1::EnqueueRequest>,
     ) -> Result<v1::EnqueueResponse, Failure> {
         let charge = request.extensions().get::<Charge>().cloned();
-        let command = self.checked_enqueue(request.into_inner())?;
+        let patience = Patience::of(&request);
+        let mut command = self.checked_enqueue(request.into_inner())?;
         if let Some(charge) = charge {
             charge.jobs_of_call(command.jobs.len())?;
         }
-        self.put_in(command).await
+        if command.wait > Span::ZERO {
+            let wait = patience.wait(Duration::from_nanos(command.wait.0));
+            command.wait = Span(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX));
+            patience.hand_back();
+        }
+        self.begin_put_in(command).await?.await
+    }
+
+    /// What callers of a queue are asked to do now, if anything.
+    pub(super) fn flow_hint(&self, queue: &QueueName) -> Option<v1::FlowHint> {
+        let policy = self.handle.flow_hint_policy(queue)?;
+        Some(convert::flow_hint(&policy, self.load.get()))
     }
 
     pub(super) fn checked_enqueue(&self, request: v1::EnqueueRequest) -> Result<Enqueue, Failure> {
         validate::enqueue(request, self.settings.max_payload_bytes(), self.handle.now().wall)
-    }
-
-    async fn put_in(&self, command: Enqueue) -> Result<v1::EnqueueResponse, Failure> {
-        self.begin_put_in(command).await?.await
     }
 
     /// Hands jobs to the writer; returns when that has them.
@@ -37,12 +48,13 @@ impl Rpc {
         &self,
         command: Enqueue,
     ) -> Result<impl Future<Output = Result<v1::EnqueueResponse, Failure>> + Send + use<>, Failure> {
-        let queue = command.queue.clone();
+        let (queue, jobs) = (command.queue.clone(), command.jobs.len());
         let bytes = command.jobs.iter().map(|job| JOB_BYTES + job.bytes() as usize).sum();
-        let answer = self.handle.begin(Command::Enqueue(command), bytes).await?;
+        let hint = self.flow_hint(&queue);
+        let answer = self.handle.begin_enqueue(command, bytes, self.shutdown.clone()).await?;
         Ok(async move {
             match answer.await? {
-                Ok(Outcome::Enqueued(enqueued)) => Ok(response(enqueued)),
+                Ok(Outcome::Enqueued(enqueued)) => Ok(response(&enqueued, jobs, hint)),
                 Ok(other) => Err(Failure::unexpected(other)),
                 Err(refusal) => Err(Failure::refused(refusal, &queue)),
             }
@@ -50,23 +62,47 @@ impl Rpc {
     }
 }
 
-fn response(enqueued: Enqueued) -> v1::EnqueueResponse {
-    let ids = (0..u64::from(enqueued.count)).map(|n| enqueued.first.0 + n);
-    v1::EnqueueResponse { jobs: ids.map(|id| v1::EnqueuedJob { job_id: id.to_string() }).collect() }
+/// The answer to a request of so many jobs: those that are duplicates stand where they stood.
+fn response(enqueued: &Enqueued, jobs: usize, flow_hint: Option<v1::FlowHint>) -> v1::EnqueueResponse {
+    let besides = enqueued.besides.as_deref();
+    let mut duplicates = besides.map_or(&[][..], |besides| &besides.duplicates).iter().peekable();
+    let mut next = enqueued.first.0;
+    let job = |at: usize| match duplicates.next_if(|(place, _)| *place as usize == at) {
+        Some((_, id)) => v1::EnqueuedJob { job_id: id.to_string(), duplicate: true },
+        None => {
+            next += 1;
+            v1::EnqueuedJob { job_id: (next - 1).to_string(), duplicate: false }
+        }
+    };
+    let dropped = besides.map_or(&[][..], |besides| &besides.dropped);
+    v1::EnqueueResponse {
+        jobs: (0..jobs).map(job).collect(),
+        dropped_job_ids: dropped.iter().map(JobId::to_string).collect(),
+        flow_hint,
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use sluice_engine::JobId;
+    use sluice_engine::Besides;
 
     use super::*;
 
     #[test]
     fn jobs_are_named_in_the_order_of_the_request() {
-        let ids = |first, count| -> Vec<String> {
-            response(Enqueued { first: JobId(first), count }).jobs.into_iter().map(|j| j.job_id).collect()
-        };
-        assert_eq!(ids(7, 3), ["7", "8", "9"]);
-        assert!(ids(7, 0).is_empty());
+        let enqueued = Enqueued { first: JobId(7), count: 3, besides: None };
+        let ids: Vec<String> = response(&enqueued, 3, None).jobs.into_iter().map(|job| job.job_id).collect();
+        assert_eq!(ids, ["7", "8", "9"]);
+    }
+
+    #[test]
+    fn duplicates_stand_where_they_stood_in_the_request() {
+        let duplicates = vec![(0, JobId(3)), (2, JobId(7))];
+        let besides = Besides { duplicates, dropped: vec![JobId(1)] };
+        let enqueued = Enqueued { first: JobId(7), count: 2, besides: Some(besides.into()) };
+        let answer = response(&enqueued, 4, None);
+        let jobs: Vec<_> = answer.jobs.iter().map(|job| (&*job.job_id, job.duplicate)).collect();
+        assert_eq!(jobs, [("3", true), ("7", false), ("7", true), ("8", false)]);
+        assert_eq!(answer.dropped_job_ids, ["1"]);
     }
 }

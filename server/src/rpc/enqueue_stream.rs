@@ -6,9 +6,9 @@ use sluice_proto::v1;
 use sluice_proto::v1::enqueue_stream_response::Outcome;
 use tonic::{Request, Status, Streaming};
 
-use super::Rpc;
 use super::service::Messages;
 use super::status::{Failure, adopt};
+use super::{Rpc, validate};
 use crate::layer::{Charge, InFlight};
 
 /// Requests of one stream that wait for their answers: enough to keep the disk busy over a slow network.
@@ -79,6 +79,8 @@ async fn begin_enqueue(
     request: v1::EnqueueRequest,
 ) -> Result<impl Future<Output = Result<v1::EnqueueResponse, Failure>> + Send + use<>, Failure> {
     let place = caller.in_flight.as_ref().map(InFlight::enter).transpose()?;
+    // A wait of one request would hold up all behind it.
+    validate::no_wait(&request)?;
     let command = caller.rpc.checked_enqueue(request)?;
     if let Some(charge) = &caller.charge {
         charge.jobs(command.jobs.len())?;

@@ -12,12 +12,12 @@ use tonic::{Request, Response};
 use super::status::Failure;
 use super::{Rpc, convert, validate};
 use crate::layer::{Deadline, Handover, InFlight};
-use crate::writer::Delivery;
+use crate::writer::{Delivery, LeaseGuard};
 
 /// What the answer needs besides its jobs.
 const ENVELOPE_BYTES: usize = 64;
 /// What the jobs of an answer may take.
-const MAX_JOBS_BYTES: usize = MAX_RESPONSE_BYTES - ENVELOPE_BYTES;
+pub(super) const MAX_JOBS_BYTES: usize = MAX_RESPONSE_BYTES - ENVELOPE_BYTES;
 /// What naming a job in a message takes: its tag and its length.
 const ITEM_BYTES: usize = 5;
 
@@ -42,13 +42,28 @@ impl Rpc {
             () = self.shutdown.cancelled(), if waits => return Err(Failure::Stopping),
         };
         match delivery {
-            Ok(delivery) => self.deliver(delivery).await,
+            Ok(delivery) => {
+                let mut response = self.deliver(delivery).await?;
+                response.get_mut().flow_hint = self.flow_hint(&queue);
+                Ok(response)
+            }
             Err(refusal) => Err(Failure::refused(refusal, &queue)),
         }
     }
 
     /// The answer. Its jobs go back if it is dropped before it is handed over.
     async fn deliver(&self, delivery: Delivery) -> Result<Response<v1::LeaseResponse>, Failure> {
+        let (answer, guard) = self.with_payloads(delivery).await?;
+        let mut response = Response::new(answer);
+        response.extensions_mut().insert(Handover::new(move || guard.deliver()));
+        Ok(response)
+    }
+
+    /// The jobs with all that the store knows of them, as many as an answer has room for, and what gives them back.
+    pub(super) async fn with_payloads(
+        &self,
+        delivery: Delivery,
+    ) -> Result<(v1::LeaseResponse, LeaseGuard), Failure> {
         let Delivery { jobs, places, retry_after, guard } = delivery;
         let mut room = MAX_JOBS_BYTES;
         let mut answer = Vec::with_capacity(jobs.len());
@@ -79,9 +94,7 @@ impl Rpc {
         }
         self.release(beyond).await;
         let retry_after = retry_after.map(convert::duration);
-        let mut response = Response::new(v1::LeaseResponse { jobs: answer, retry_after });
-        response.extensions_mut().insert(Handover::new(move || guard.deliver()));
-        Ok(response)
+        Ok((v1::LeaseResponse { jobs: answer, retry_after, flow_hint: None }, guard))
     }
 
     /// Gives back what the answer has no room for.

@@ -24,7 +24,7 @@ impl Rpc {
         &self,
         request: v1::ListJobsRequest,
     ) -> Result<v1::ListJobsResponse, Failure> {
-        let call = validate::jobs_page(request)?;
+        let call = validate::jobs_page(request, self.handle.now().wall)?;
         let mut page = Page { room: MAX_PAGE_BYTES, jobs: Vec::new(), next: Some(call.from) };
         for _ in 0..MAX_LOOKS {
             let Some(from) = page.next else { break };
@@ -33,9 +33,7 @@ impl Rpc {
                 break;
             }
         }
-        let next_page_token = page
-            .next
-            .map_or_else(String::new, |next| JobsToken::write(next, call.queue.as_ref(), call.states));
+        let next_page_token = page.next.map_or_else(String::new, |next| JobsToken::write(next, &call.filter));
         Ok(v1::ListJobsResponse { jobs: page.jobs, next_page_token })
     }
 
@@ -47,11 +45,11 @@ impl Rpc {
         wanted: usize,
         page: &mut Page,
     ) -> Result<ControlFlow<()>, Failure> {
-        let (queue, states) = (call.queue.clone(), call.states);
+        let query = call.filter.query.clone();
         let (found, places) = self
             .handle
             .read_and_locate(move |engine, now| {
-                let found = engine.jobs(queue.as_ref(), states, from, wanted, now);
+                let found = engine.jobs(&query, from, wanted, now);
                 let ids = found.jobs.iter().map(|view| view.id).collect();
                 (found, ids)
             })
@@ -60,6 +58,10 @@ impl Rpc {
         let include_payload = call.include_payload;
         self.with_bodies(found.jobs, places, |view: JobView, body| {
             let id = view.id;
+            let error = view.detail.as_ref().and_then(|detail| detail.error.as_deref());
+            if !call.filter.rest.fits(error, body.as_ref()) {
+                return ControlFlow::Continue(());
+            }
             page.add(id, convert::job(view, body, include_payload))
         })
         .await

@@ -1,7 +1,9 @@
 //! Where a page ends: opaque to clients, and only good for the list it came from.
 
-use sluice_engine::{JobId, QueueName, StateSet};
-use xxhash_rust::xxh3::Xxh3;
+use sluice_engine::{JobId, Key, QueueName};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::validate::Filter;
 
 /// Where the reading of a drained set goes on: `position-set`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,26 +46,44 @@ pub(super) struct JobsToken;
 
 impl JobsToken {
     /// The list by this filter goes on at `next`.
-    pub(super) fn write(next: JobId, queue: Option<&QueueName>, states: StateSet) -> String {
-        pair(next.0, filter(queue, states))
+    pub(super) fn write(next: JobId, filter: &Filter) -> String {
+        pair(next.0, hash(filter))
     }
 
     /// Where the list by this filter goes on; none when it is no token of it.
-    pub(super) fn read(text: &str, queue: Option<&QueueName>, states: StateSet) -> Option<JobId> {
+    pub(super) fn read(text: &str, filter: &Filter) -> Option<JobId> {
         if text.is_empty() {
             return Some(JobId(0));
         }
         let (next, of) = read_pair(text)?;
-        (of == filter(queue, states)).then_some(JobId(next))
+        (of == hash(filter)).then_some(JobId(next))
     }
 }
 
-fn filter(queue: Option<&QueueName>, states: StateSet) -> u64 {
-    let mut hash = Xxh3::new();
-    hash.update(queue.map_or("", |q| q).as_bytes());
-    let bits = sluice_engine::JobState::ALL.map(|s| u8::from(states.contains(s)));
-    hash.update(&bits);
-    hash.digest()
+/// Where a list of keys goes on: `key-filter`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct KeysToken;
+
+impl KeysToken {
+    /// The list of the keys of `queue` under `prefix` goes on at number `next`.
+    pub(super) fn write(next: u32, queue: &QueueName, prefix: &Key) -> String {
+        pair(next.into(), hash(&(queue, prefix)))
+    }
+
+    /// Where it goes on; none when it is no token of it.
+    pub(super) fn read(text: &str, queue: &QueueName, prefix: &Key) -> Option<u32> {
+        if text.is_empty() {
+            return Some(0);
+        }
+        let (next, of) = read_pair(text)?;
+        let next = u32::try_from(next).ok()?;
+        (of == hash(&(queue, prefix))).then_some(next)
+    }
+}
+
+/// What a list is of. A token is good for as long as the program that gave it runs, and its like.
+fn hash(of: &impl std::fmt::Debug) -> u64 {
+    xxh3_64(format!("{of:?}").as_bytes())
 }
 
 fn pair(place: u64, of: u64) -> String {
@@ -80,9 +100,22 @@ fn read_pair(text: &str) -> Option<(u64, u64)> {
 
 #[cfg(test)]
 mod tests {
-    use sluice_engine::JobState;
+    use sluice_engine::{JobQuery, JobState, StateSet, WallTime};
 
     use super::*;
+
+    fn filter(queue: Option<&QueueName>, states: StateSet) -> Filter {
+        Filter {
+            query: JobQuery {
+                queue: queue.cloned(),
+                states,
+                key_prefix: Key::default(),
+                created: WallTime(0)..WallTime(u64::MAX),
+                ended: None,
+            },
+            rest: Default::default(),
+        }
+    }
 
     #[test]
     fn drain_tokens_come_back_as_they_were() {
@@ -99,7 +132,7 @@ mod tests {
         for text in ["0", "-", "1-", "-1", "+1-0000000000000001", "1-1", "g-0000000000000001", "é-é", "1-1-1"]
         {
             assert_eq!(DrainToken::read(text), None, "{text}");
-            assert_eq!(JobsToken::read(text, None, StateSet::ALL), None, "{text}");
+            assert_eq!(JobsToken::read(text, &filter(None, StateSet::ALL)), None, "{text}");
         }
     }
 
@@ -107,9 +140,21 @@ mod tests {
     fn jobs_token_is_good_for_its_filter_only() {
         let queue = QueueName::new("q").unwrap();
         let dead = StateSet::default().with(JobState::Dead);
-        let token = JobsToken::write(JobId(99), Some(&queue), dead);
-        assert_eq!(JobsToken::read(&token, Some(&queue), dead), Some(JobId(99)));
-        assert_eq!(JobsToken::read(&token, None, dead), None);
-        assert_eq!(JobsToken::read(&token, Some(&queue), StateSet::ALL), None);
+        let own = filter(Some(&queue), dead);
+        let token = JobsToken::write(JobId(99), &own);
+        assert_eq!(JobsToken::read(&token, &own), Some(JobId(99)));
+        assert_eq!(JobsToken::read(&token, &filter(None, dead)), None);
+        assert_eq!(JobsToken::read(&token, &filter(Some(&queue), StateSet::ALL)), None);
+    }
+
+    #[test]
+    fn keys_token_is_good_for_its_queue_and_prefix_only() {
+        let (queue, other) = (QueueName::new("q").unwrap(), QueueName::new("p").unwrap());
+        let (none, prefix) = (Key::default(), Key::new("bot1".to_owned()).unwrap());
+        let token = KeysToken::write(7, &queue, &none);
+        assert_eq!(KeysToken::read(&token, &queue, &none), Some(7));
+        assert_eq!(KeysToken::read(&token, &other, &none), None);
+        assert_eq!(KeysToken::read(&token, &queue, &prefix), None);
+        assert_eq!(KeysToken::read("", &queue, &prefix), Some(0));
     }
 }

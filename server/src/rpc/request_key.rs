@@ -3,17 +3,27 @@
 //! These hashes are on disk for as long as a request is remembered: keep them. A field that is new in the
 //! contract is hashed only when it was said, after all others, so that older hashes stay what they were.
 
-use sluice_engine::{JobSpec, QueueName, RequestKey, RetryPatch, Span, Start};
+use sluice_engine::{BatchName, JobSpec, QueueName, RequestKey, RetryPatch, Span, Start};
 use xxhash_rust::xxh3::Xxh3;
 
 /// Callers are not told apart yet: all have this name.
 const PRINCIPAL: &str = "";
 
 /// An Enqueue.
-pub(super) fn enqueue(queue: &QueueName, request_id: &str, jobs: &[JobSpec]) -> RequestKey {
+pub(super) fn enqueue(
+    queue: &QueueName,
+    request_id: &str,
+    jobs: &[JobSpec],
+    batch_totals: &[(BatchName, u64)],
+) -> RequestKey {
     let mut content = Content::default();
     content.number(jobs.len() as u64);
     jobs.iter().for_each(|job| content.job(job));
+    for (batch, total) in batch_totals {
+        content.said(4);
+        content.bytes(batch.as_bytes());
+        content.number(*total);
+    }
     RequestKey { id: id("Enqueue", queue, request_id), content: content.0.digest() }
 }
 
@@ -53,6 +63,23 @@ impl Content {
             self.bytes(value.as_bytes());
         }
         self.bytes(job.attributes.content_type.as_bytes());
+        if let Some(ttl) = job.ttl {
+            self.said(1);
+            self.number(ttl.0);
+        }
+        if let Some(batch) = &job.batch {
+            self.said(2);
+            self.bytes(batch.as_bytes());
+        }
+        if !job.attributes.idempotency_key.is_empty() {
+            self.said(3);
+            self.bytes(job.attributes.idempotency_key.as_bytes());
+        }
+    }
+
+    /// A field that came later, by its number here.
+    fn said(&mut self, field: u8) {
+        self.0.update(&[b'+', field]);
     }
 
     fn retry(&mut self, retry: &RetryPatch) {
@@ -101,14 +128,19 @@ mod tests {
             priority: Priority::new(7).unwrap(),
             start: Start::After(Span(5)),
             retry: Some(Box::new(RetryPatch { jitter: Some(0.5), ..Default::default() })),
-            attributes: Attributes { labels: vec![("n".into(), "v".into())], content_type: "t".into() },
+            attributes: Attributes {
+                labels: vec![("n".into(), "v".into())],
+                content_type: "t".into(),
+                ..Default::default()
+            },
+            ..Default::default()
         }
     }
 
     /// On disk: a change here makes servers forget the requests they remember.
     #[test]
     fn hashes_are_what_they_always_were() {
-        let key = enqueue(&queue(), "r", &[job(), JobSpec::default()]);
+        let key = enqueue(&queue(), "r", &[job(), JobSpec::default()], &[]);
         assert_eq!((key.id, key.content), (ENQUEUE_ID, ENQUEUE_CONTENT));
         let key = drain(&queue(), "r", 1_000_000);
         assert_eq!((key.id, key.content), (DRAIN_ID, DRAIN_CONTENT));
@@ -136,7 +168,7 @@ mod tests {
 
     #[test]
     fn whatever_differs_in_a_job_differs_in_its_content() {
-        let changes: [fn(&mut JobSpec); 10] = [
+        let changes: [fn(&mut JobSpec); 13] = [
             |_| (),
             |j| j.payload = "ho".into(),
             |j| j.key = Key::default(),
@@ -147,13 +179,16 @@ mod tests {
             |j| j.retry = Some(Box::new(RetryPatch { multiplier: Some(0.5), ..Default::default() })),
             |j| j.attributes.labels = vec![("nv".into(), "".into())],
             |j| j.attributes.content_type = "".into(),
+            |j| j.ttl = Some(Span(5)),
+            |j| j.batch = Some(BatchName::new("b").unwrap()),
+            |j| j.attributes.idempotency_key = "k".into(),
         ];
         let contents: Vec<u64> = changes
             .iter()
             .map(|change| {
                 let mut job = job();
                 change(&mut job);
-                enqueue(&queue(), "r", &[job]).content
+                enqueue(&queue(), "r", &[job], &[]).content
             })
             .collect();
         for (i, content) in contents.iter().enumerate() {

@@ -29,7 +29,32 @@ impl QueueService for Rpc {
     }
 
     async fn get_job(&self, request: Request<v1::GetJobRequest>) -> Answer<v1::GetJobResponse> {
-        Ok(Response::new(self.do_get_job(request.into_inner()).await?))
+        Ok(Response::new(self.do_get_job(request).await?))
+    }
+
+    async fn batch_get_jobs(
+        &self,
+        request: Request<v1::BatchGetJobsRequest>,
+    ) -> Answer<v1::BatchGetJobsResponse> {
+        Ok(Response::new(self.do_batch_get_jobs(request).await?))
+    }
+
+    type WorkStream = Messages<v1::WorkResponse>;
+
+    async fn work(&self, request: Request<Streaming<v1::WorkRequest>>) -> Answer<Self::WorkStream> {
+        Ok(Response::new(self.do_work(request)))
+    }
+
+    async fn cancel_job(&self, request: Request<v1::CancelJobRequest>) -> Answer<v1::CancelJobResponse> {
+        Ok(Response::new(self.do_cancel_job(request.into_inner()).await?))
+    }
+
+    async fn update_job(&self, request: Request<v1::UpdateJobRequest>) -> Answer<v1::UpdateJobResponse> {
+        Ok(Response::new(self.do_update_job(request.into_inner()).await?))
+    }
+
+    async fn get_batch(&self, request: Request<v1::GetBatchRequest>) -> Answer<v1::GetBatchResponse> {
+        Ok(Response::new(self.do_get_batch(request).await?))
     }
 
     async fn lease(&self, request: Request<v1::LeaseRequest>) -> Answer<v1::LeaseResponse> {
@@ -64,6 +89,15 @@ impl QueueService for Rpc {
         Ok(Response::new(self.do_watch_queue(request.into_inner()).await?))
     }
 
+    type WatchQueuesStream = Messages<v1::WatchQueuesResponse>;
+
+    async fn watch_queues(
+        &self,
+        request: Request<v1::WatchQueuesRequest>,
+    ) -> Answer<Self::WatchQueuesStream> {
+        Ok(Response::new(self.do_watch_queues(request.into_inner()).await?))
+    }
+
     type DrainStream = Messages<v1::DrainResponse>;
 
     async fn drain(&self, request: Request<v1::DrainRequest>) -> Answer<Self::DrainStream> {
@@ -83,6 +117,28 @@ impl AdminService for Rpc {
 
     async fn list_queues(&self, request: Request<v1::ListQueuesRequest>) -> Answer<v1::ListQueuesResponse> {
         Ok(Response::new(self.do_list_queues(request.into_inner()).await?))
+    }
+
+    async fn delete_queue(
+        &self,
+        request: Request<v1::DeleteQueueRequest>,
+    ) -> Answer<v1::DeleteQueueResponse> {
+        Ok(Response::new(self.do_delete_queue(request.into_inner()).await?))
+    }
+
+    async fn pause_queue(&self, request: Request<v1::PauseQueueRequest>) -> Answer<v1::PauseQueueResponse> {
+        Ok(Response::new(self.do_pause_queue(request.into_inner()).await?))
+    }
+
+    async fn resume_queue(
+        &self,
+        request: Request<v1::ResumeQueueRequest>,
+    ) -> Answer<v1::ResumeQueueResponse> {
+        Ok(Response::new(self.do_resume_queue(request.into_inner()).await?))
+    }
+
+    async fn list_keys(&self, request: Request<v1::ListKeysRequest>) -> Answer<v1::ListKeysResponse> {
+        Ok(Response::new(self.do_list_keys(request.into_inner()).await?))
     }
 
     async fn list_jobs(&self, request: Request<v1::ListJobsRequest>) -> Answer<v1::ListJobsResponse> {
@@ -105,6 +161,10 @@ impl AdminService for Rpc {
         _request: Request<v1::GetServerInfoRequest>,
     ) -> Answer<v1::GetServerInfoResponse> {
         let settings = &self.settings;
-        Ok(Response::new(convert::server_info(settings.start_time, settings.max_payload_bytes())))
+        Ok(Response::new(convert::server_info(
+            settings.start_time,
+            settings.max_payload_bytes(),
+            settings.max_idempotency_keys,
+        )))
     }
 }

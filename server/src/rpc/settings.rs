@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sluice_engine::WallTime;
-use sluice_engine::bound::{DEFAULT_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES};
+use sluice_engine::bound::{DEFAULT_IDEMPOTENCY_KEYS, DEFAULT_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES};
 
 use crate::layer::RequestRate;
 
@@ -20,6 +20,8 @@ pub struct RpcSettings {
     pub request_rate: Option<RequestRate>,
     /// How long a call may take until its answer begins. Longer than the longest wait.
     pub max_call_time: Duration,
+    /// Idempotency keys that are remembered, over all queues.
+    pub max_idempotency_keys: u64,
     /// When the server began to serve.
     pub start_time: WallTime,
 }
@@ -40,6 +42,7 @@ impl Default for RpcSettings {
             max_in_flight: 8_192,
             request_rate: None,
             max_call_time: Duration::from_secs(120),
+            max_idempotency_keys: DEFAULT_IDEMPOTENCY_KEYS,
             start_time: WallTime::default(),
         }
     }

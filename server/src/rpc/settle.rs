@@ -62,7 +62,8 @@ impl Rpc {
             .map(|(job, result)| v1::ExtendLeaseResult {
                 error: error(&result, &job),
                 job_id: job,
-                lease_expire_time: result.ok().map(convert::timestamp),
+                cancel_requested: result.is_ok_and(|extended| extended.cancel_requested),
+                lease_expire_time: result.ok().map(|extended| convert::timestamp(extended.expire_time)),
             })
             .collect();
         Ok(v1::ExtendLeaseResponse { results })

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use sluice_engine::{ItemRefusal, QueueName, Refusal};
+use sluice_engine::{Full, ItemRefusal, JobState, QueueName, Refusal};
 use sluice_proto::v1;
 use tonic::Code;
 
@@ -47,6 +47,32 @@ pub(crate) enum Failure {
     EtagMismatch(String),
     /// No more queues fit.
     TooManyQueues,
+    /// The queue, a key of it, or the room for calls that wait is full.
+    QueueFull {
+        /// Which queue.
+        queue: String,
+        /// What of it.
+        what: Full,
+        /// When there may be room.
+        retry_after: Duration,
+    },
+    /// The jobs of a request are more than the queue or a key can ever hold.
+    NeverFits(Full),
+    /// No more idempotency keys can be remembered.
+    IdempotencyFull,
+    /// No more batches can be remembered.
+    TooManyBatches,
+    /// There is no such batch.
+    BatchNotFound(String),
+    /// The job is in a state in which this cannot be done.
+    WrongState {
+        /// Which job.
+        job: String,
+        /// In which.
+        state: JobState,
+    },
+    /// Jobs wait in the queue or are held.
+    QueueNotEmpty(String),
     /// The caller asks more often than it may; none: so much at once will never do.
     RequestRate {
         /// Who.
@@ -91,6 +117,8 @@ const STOPPING_RETRY: Duration = Duration::from_secs(1);
 const STORAGE_RETRY: Duration = Duration::from_secs(5);
 /// Queues go only when a person removes them.
 const QUEUES_RETRY: Duration = Duration::from_secs(60);
+/// What is remembered is forgotten in time.
+const MEMORY_RETRY: Duration = Duration::from_secs(60);
 /// Bytes of a message: it travels twice, as text and in the details.
 const MAX_MESSAGE_BYTES: usize = 512;
 
@@ -109,6 +137,13 @@ impl Failure {
             Failure::LeaseLost(_) => (FailedPrecondition, "LEASE_LOST", None),
             Failure::EtagMismatch(_) => (Aborted, "ETAG_MISMATCH", None),
             Failure::TooManyQueues => (ResourceExhausted, "TOO_MANY_QUEUES", Some(QUEUES_RETRY)),
+            Failure::QueueFull { retry_after, .. } => (ResourceExhausted, "QUEUE_FULL", Some(*retry_after)),
+            Failure::NeverFits(_) => (InvalidArgument, "NEVER_FITS", None),
+            Failure::IdempotencyFull => (ResourceExhausted, "IDEMPOTENCY_FULL", Some(MEMORY_RETRY)),
+            Failure::TooManyBatches => (ResourceExhausted, "TOO_MANY_BATCHES", Some(MEMORY_RETRY)),
+            Failure::BatchNotFound(_) => (NotFound, "BATCH_NOT_FOUND", None),
+            Failure::WrongState { .. } => (FailedPrecondition, "WRONG_STATE", None),
+            Failure::QueueNotEmpty(_) => (FailedPrecondition, "QUEUE_NOT_EMPTY", None),
             Failure::RequestRate { retry_after, .. } => (ResourceExhausted, "REQUEST_RATE", *retry_after),
             Failure::StorageFull => (ResourceExhausted, "STORAGE_FULL", Some(STORAGE_RETRY)),
             Failure::Starting => (Unavailable, "STARTING", Some(STARTING_RETRY)),
@@ -144,6 +179,22 @@ impl Failure {
             Failure::LeaseLost(_) => "the lease expired or was taken over",
             Failure::EtagMismatch(_) => "the queue was changed meanwhile: read it again",
             Failure::TooManyQueues => "the server has as many queues as it can hold",
+            Failure::QueueFull { what: Full::Queue, .. } => "the queue is full",
+            Failure::QueueFull { what: Full::Key, .. } => "a key of the queue is full",
+            Failure::QueueFull { what: Full::Waiting, .. } => {
+                "the queue is full, and so is the room to wait for it"
+            }
+            Failure::NeverFits(Full::Key) => "jobs has more than a key of the queue can ever hold",
+            Failure::NeverFits(_) => "jobs has more than the queue can ever hold",
+            Failure::IdempotencyFull => "the server remembers as many idempotency keys as it can hold",
+            Failure::TooManyBatches => "the server remembers as many batches as it can hold",
+            Failure::BatchNotFound(_) => "there is no such batch",
+            Failure::WrongState { state, .. } => {
+                return Cow::Owned(format!("the job is {}", convert::state(*state).as_str_name()));
+            }
+            Failure::QueueNotEmpty(_) => {
+                "jobs wait in the queue or are held; say force to remove it all the same"
+            }
             Failure::StorageFull => "the disk is nearly full",
             Failure::Starting => "the server is starting",
             Failure::Overloaded => "the server has more to do than it can hold",
@@ -161,6 +212,25 @@ impl Failure {
             Refusal::RequestIdReused => Failure::RequestIdReused,
             Refusal::TooManyQueues => Failure::TooManyQueues,
             Refusal::TooManyWaiting => Failure::Overloaded,
+            Refusal::Full { what, retry_after } => Failure::QueueFull {
+                queue: queue.to_string(),
+                what,
+                retry_after: Duration::from_nanos(retry_after.0),
+            },
+            Refusal::NeverFits(what) => Failure::NeverFits(what),
+            Refusal::IdempotencyFull => Failure::IdempotencyFull,
+            Refusal::TooManyBatches => Failure::TooManyBatches,
+            Refusal::QueueNotEmpty => Failure::QueueNotEmpty(queue.to_string()),
+            Refusal::JobNotFound | Refusal::WrongState(_) => Failure::unexpected(refusal),
+        }
+    }
+
+    /// Why the engine refused to change `job`.
+    pub(crate) fn job_refused(refusal: Refusal, job: &str) -> Failure {
+        match refusal {
+            Refusal::JobNotFound => Failure::JobNotFound(job.to_owned()),
+            Refusal::WrongState(state) => Failure::WrongState { job: job.to_owned(), state },
+            other => Failure::unexpected(other),
         }
     }
 

@@ -1,8 +1,12 @@
-//! RequeueJobs and PurgeJobs: a pass over a queue in slices, so that the writer never stands still for it.
+//! RequeueJobs and PurgeJobs: first all jobs that are meant are found, in bounded looks; then they are changed,
+//! those that are still what they were found as. A requeue is one durable step; a purge goes in slices, so that the
+//! writer never stands still for it.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
-use sluice_engine::{Answer, Command, JobId, Outcome, Sweep, Swept};
+use sluice_engine::bound::MAX_SWEEP_JOBS;
+use sluice_engine::{Answer, Command, JobId, Outcome, Requeue, Sweep};
 use sluice_proto::v1;
 
 use super::status::Failure;
@@ -10,20 +14,29 @@ use super::validate::SweepCall;
 use super::{Rpc, validate};
 use crate::writer::CallError;
 
-/// What a slice's command holds in memory.
+/// What a command holds in memory besides its jobs.
 const COMMAND_BYTES: usize = 128;
 /// Times that a slice in the middle is tried again when the writer is too busy.
 const MAX_TRIES: u32 = 50;
 /// The pause before each.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Jobs of one look when bodies must be read for it.
+const LOOK_WITH_BODIES: usize = 1_000;
 
 impl Rpc {
     pub(super) async fn do_requeue_jobs(
         &self,
         request: v1::RequeueJobsRequest,
     ) -> Result<v1::RequeueJobsResponse, Failure> {
-        let call = validate::requeue(request)?;
-        let requeued_jobs = self.sweep(&call, Command::Requeue).await?;
+        let call = validate::requeue(request, self.handle.now().wall)?;
+        let jobs = self.find(&call).await?;
+        if call.dry_run || jobs.is_empty() {
+            return Ok(v1::RequeueJobsResponse { requeued_jobs: jobs.len() as u64 });
+        }
+        let bytes = COMMAND_BYTES + size_of_val(&*jobs);
+        let sweep = Sweep { queue: call.queue.clone(), states: call.filter.query.states, jobs };
+        let command = Command::Requeue(Requeue { sweep, interval: call.interval });
+        let requeued_jobs = swept(self.handle.call(command, bytes).await?, &call)?;
         Ok(v1::RequeueJobsResponse { requeued_jobs })
     }
 
@@ -31,91 +44,88 @@ impl Rpc {
         &self,
         request: v1::PurgeJobsRequest,
     ) -> Result<v1::PurgeJobsResponse, Failure> {
-        let call = validate::purge(request)?;
-        let purged_jobs = self.sweep(&call, Command::Purge).await?;
+        let call = validate::purge(request, self.handle.now().wall)?;
+        let jobs = self.find(&call).await?;
+        if call.dry_run {
+            return Ok(v1::PurgeJobsResponse { purged_jobs: jobs.len() as u64 });
+        }
+        let mut purged_jobs = 0;
+        for slice in jobs.chunks(MAX_SWEEP_JOBS) {
+            let (queue, states) = (call.queue.clone(), call.filter.query.states);
+            let command = || Command::Purge(Sweep { queue: queue.clone(), states, jobs: slice.to_vec() });
+            purged_jobs += swept(self.slice(purged_jobs, slice.len(), command).await?, &call)?;
+        }
         Ok(v1::PurgeJobsResponse { purged_jobs })
     }
 
-    /// Passes over the whole queue, or until `max_jobs` were changed. Bounded by the call's deadline.
-    async fn sweep(&self, call: &SweepCall, command: fn(Sweep) -> Command) -> Result<u64, Failure> {
-        let mut progress = Progress::new(call.max_jobs);
-        while let Some(from) = progress.from {
-            let (queue, states) = (call.queue.clone(), call.states);
-            let slice = Sweep { queue, states, max_jobs: progress.left, from };
-            let answer = self.slice(&progress, || command(slice.clone())).await?;
-            match answer {
-                Ok(Outcome::Swept(swept)) => progress.add(swept),
-                Ok(other) => return Err(Failure::unexpected(other)),
-                Err(refusal) => return Err(Failure::refused(refusal, &call.queue)),
-            }
+    /// The jobs that are meant, oldest first. Bounded by the call's deadline.
+    async fn find(&self, call: &SweepCall) -> Result<Vec<JobId>, Failure> {
+        let name = call.queue.clone();
+        if self.handle.read(move |engine, _| engine.queue(&name).is_none()).await? {
+            return Err(Failure::QueueNotFound(call.queue.to_string()));
         }
-        Ok(progress.done)
+        let needs_bodies = !call.filter.rest.is_any();
+        let mut jobs = Vec::new();
+        let mut next = Some(JobId(0));
+        while let Some(from) = next {
+            let left = call.max_jobs as usize - jobs.len();
+            if left == 0 {
+                break;
+            }
+            let most = if needs_bodies { LOOK_WITH_BODIES } else { MAX_SWEEP_JOBS };
+            // With bodies, not all that is looked at is taken.
+            let limit = if needs_bodies { most } else { most.min(left) };
+            let query = call.filter.query.clone();
+            let (found, places) = self
+                .handle
+                .read_and_locate(move |engine, now| {
+                    let found = engine.jobs(&query, from, limit, now);
+                    let ids = found.jobs.iter().filter(|_| needs_bodies).map(|view| view.id).collect();
+                    (found, ids)
+                })
+                .await?;
+            next = found.next;
+            if !needs_bodies {
+                jobs.extend(found.jobs.iter().map(|view| view.id));
+                continue;
+            }
+            let _all = self
+                .with_bodies(found.jobs, places, |view, body| {
+                    let error = view.detail.as_ref().and_then(|detail| detail.error.as_deref());
+                    if call.filter.rest.fits(error, body.as_ref()) {
+                        jobs.push(view.id);
+                    }
+                    if jobs.len() < call.max_jobs as usize {
+                        ControlFlow::Continue(())
+                    } else {
+                        ControlFlow::Break(())
+                    }
+                })
+                .await?;
+        }
+        Ok(jobs)
     }
 
     /// One slice. Whoever is refused as UNAVAILABLE may believe that nothing was applied: once
     /// something was, it is tried again, and in the end called by another name.
-    async fn slice(&self, progress: &Progress, command: impl Fn() -> Command) -> Result<Answer, Failure> {
+    async fn slice(&self, done: u64, jobs: usize, command: impl Fn() -> Command) -> Result<Answer, Failure> {
+        let bytes = COMMAND_BYTES + jobs * size_of::<JobId>();
         for _ in 0..MAX_TRIES {
-            match self.handle.call(command(), COMMAND_BYTES).await {
+            match self.handle.call(command(), bytes).await {
                 Ok(answer) => return Ok(answer),
-                Err(error) if progress.done == 0 => return Err(error.into()),
+                Err(error) if done == 0 => return Err(error.into()),
                 Err(CallError::Overloaded | CallError::StorageFull) => tokio::time::sleep(PAUSE).await,
                 Err(CallError::Starting | CallError::Stopping) => break,
             }
         }
-        Err(Failure::Interrupted { done: progress.done })
+        Err(Failure::Interrupted { done })
     }
 }
 
-/// How far a pass has come.
-#[derive(Debug, PartialEq)]
-struct Progress {
-    /// Jobs that were changed.
-    done: u64,
-    /// Jobs that may still be.
-    left: u32,
-    /// Where the next slice begins; none: there is none.
-    from: Option<JobId>,
-}
-
-impl Progress {
-    fn new(max_jobs: u32) -> Progress {
-        Progress { done: 0, left: max_jobs, from: Some(JobId(0)) }
-    }
-
-    fn add(&mut self, swept: Swept) {
-        self.done += u64::from(swept.changed);
-        self.left = self.left.saturating_sub(swept.changed);
-        // A slice that does not come further would be tried for ever.
-        self.from = swept.next.filter(|next| self.left > 0 && Some(*next) > self.from);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn after(swept: &[(u32, Option<u64>)]) -> Progress {
-        let mut progress = Progress::new(100);
-        for (changed, next) in swept {
-            progress.add(Swept { changed: *changed, next: next.map(JobId) });
-        }
-        progress
-    }
-
-    #[test]
-    fn pass_goes_on_where_its_last_slice_ended() {
-        assert_eq!(after(&[(10, Some(50))]), Progress { done: 10, left: 90, from: Some(JobId(50)) });
-        assert_eq!(after(&[(10, Some(50)), (5, None)]), Progress { done: 15, left: 85, from: None });
-    }
-
-    #[test]
-    fn pass_ends_when_it_has_changed_enough() {
-        assert_eq!(after(&[(60, Some(50)), (40, Some(90))]), Progress { done: 100, left: 0, from: None });
-    }
-
-    #[test]
-    fn pass_that_does_not_come_further_ends() {
-        assert_eq!(after(&[(0, Some(50)), (0, Some(50))]).from, None);
+fn swept(answer: Answer, call: &SweepCall) -> Result<u64, Failure> {
+    match answer {
+        Ok(Outcome::Swept(jobs)) => Ok(jobs.into()),
+        Ok(other) => Err(Failure::unexpected(other)),
+        Err(refusal) => Err(Failure::refused(refusal, &call.queue)),
     }
 }

@@ -2,10 +2,14 @@
 
 mod admin;
 mod bad;
+mod change;
 mod drain;
 mod enqueue;
 mod lease;
+mod operator;
+mod room;
 mod watch;
+mod work;
 
 use sluice_engine::EngineConfig;
 use sluice_proto::v1;
@@ -36,7 +40,7 @@ impl Server {
     }
 
     async fn start_with(settings: RpcSettings) -> Server {
-        let config = EngineConfig { strict_queues: settings.strict_queues };
+        let config = EngineConfig { strict_queues: settings.strict_queues, ..Default::default() };
         let store = Memory::new();
         let opened = store.clone();
         let (handle, mut writer) = Writer::start(
@@ -48,7 +52,8 @@ impl Server {
         .unwrap();
         writer.ready().await.unwrap();
         let shutdown = CancellationToken::new();
-        let (service, health) = service(handle, settings, shutdown.clone()).await;
+        let (service, health) =
+            service(handle, settings, crate::load::Load::default(), shutdown.clone()).await;
         let queues = QueueServiceClient::new(service.clone());
         let admin = AdminServiceClient::new(service.clone());
         Server { service, queues, admin, health, store, shutdown, _writer: writer }
@@ -66,12 +71,13 @@ impl Server {
     }
 
     async fn job(&mut self, job_id: &str) -> v1::Job {
-        let request = v1::GetJobRequest { job_id: job_id.to_owned(), include_payload: true };
+        let request =
+            v1::GetJobRequest { job_id: job_id.to_owned(), include_payload: true, ..Default::default() };
         self.queues.get_job(request).await.unwrap().into_inner().job.unwrap()
     }
 
     async fn status(&mut self) -> v1::QueueStatus {
-        let request = v1::GetQueueStatusRequest { queue: "q".to_owned() };
+        let request = v1::GetQueueStatusRequest { queue: "q".to_owned(), ..Default::default() };
         self.queues.get_queue_status(request).await.unwrap().into_inner().status.unwrap()
     }
 
@@ -95,7 +101,7 @@ fn spec(payload: impl Into<Vec<u8>>) -> v1::JobSpec {
 }
 
 fn enqueue(jobs: Vec<v1::JobSpec>) -> v1::EnqueueRequest {
-    v1::EnqueueRequest { queue: "q".to_owned(), jobs, request_id: String::new() }
+    v1::EnqueueRequest { queue: "q".to_owned(), jobs, request_id: String::new(), ..Default::default() }
 }
 
 fn lease(max_jobs: u32) -> v1::LeaseRequest {

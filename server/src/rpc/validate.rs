@@ -3,6 +3,8 @@
 //! Nothing that gets past this room needs to be checked again. It knows the contract's requests and the
 //! engine's commands and bounds; it knows no queue, job or caller.
 
+mod capacity;
+mod change;
 mod drain;
 mod enqueue;
 mod field;
@@ -16,15 +18,16 @@ mod span;
 mod watch;
 mod work;
 
+pub(super) use change::{BatchCall, GetCall, batch, get_job, get_jobs, update};
 pub(super) use drain::{DrainCall, drain};
-pub(super) use enqueue::enqueue;
+pub(super) use enqueue::{enqueue, no_wait};
 #[cfg(test)]
 pub(super) use field::Fields;
 pub(crate) use field::WrongField;
 pub(super) use field::{JobRef, job_ref, queue_name};
-pub(super) use filter::{SweepCall, purge, requeue};
-pub(super) use page::{JobsCall, jobs_page, queues_page};
+pub(super) use filter::{Filter, SweepCall, purge, requeue};
+pub(super) use page::{JobsCall, KeysCall, jobs_page, keys_page, queues_page};
 pub(super) use queue::put_queue;
 pub(super) use settle::{acks, extensions, nacks};
-pub(super) use watch::{WatchCall, watch};
-pub(super) use work::lease;
+pub(super) use watch::{StatusCall, WatchCall, WatchManyCall, status, watch, watch_many};
+pub(super) use work::{credit, lease, out_of_turn, work_start};

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
-use sluice_engine::{QueueName, QueueStatus};
+use sluice_engine::{Key, QueueName, QueueStatus};
 use sluice_proto::v1;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::service::Messages;
 use super::status::Failure;
-use super::validate::WatchCall;
+use super::validate::{StatusCall, WatchCall};
 use super::{Rpc, convert, validate};
 
 /// The longest silence on a stream, unless less was asked for: so a watcher knows that it still watches.
@@ -22,9 +22,11 @@ impl Rpc {
         &self,
         request: v1::GetQueueStatusRequest,
     ) -> Result<v1::GetQueueStatusResponse, Failure> {
-        let queue = validate::queue_name("queue", &request.queue)?;
-        let status = self.status_now(&queue).await?;
-        let status = self.shown(&queue, status.as_ref())?;
+        let StatusCall { queue, key } = validate::status(request)?;
+        let status = match key.is_empty() {
+            true => self.shown(&queue, self.status_now(&queue).await?.as_ref())?,
+            false => self.key_status(&queue, key).await?,
+        };
         Ok(v1::GetQueueStatusResponse { status: Some(status) })
     }
 
@@ -49,7 +51,27 @@ impl Rpc {
         Ok(messages.boxed())
     }
 
-    async fn status_now(&self, queue: &QueueName) -> Result<Option<QueueStatus>, Failure> {
+    /// How a key of a queue stands: only what keys have of it.
+    async fn key_status(&self, queue: &QueueName, key: Key) -> Result<v1::QueueStatus, Failure> {
+        let (name, wanted) = (queue.clone(), key.clone());
+        let (status, now) =
+            self.handle.read(move |engine, now| (engine.key(&name, &wanted), now.wall)).await?;
+        let status = match status {
+            Some(status) => QueueStatus {
+                counts: status.counts,
+                bytes: status.bytes,
+                utilization: status.utilization,
+                level: status.level,
+                status_time: now,
+                ..QueueStatus::default()
+            },
+            None if self.settings.strict_queues => return Err(Failure::QueueNotFound(queue.to_string())),
+            None => QueueStatus { status_time: now, ..QueueStatus::default() },
+        };
+        Ok(v1::QueueStatus { key: key.to_string(), ..convert::status(queue, &status, self.load.get()) })
+    }
+
+    pub(super) async fn status_now(&self, queue: &QueueName) -> Result<Option<QueueStatus>, Failure> {
         let queue = queue.clone();
         Ok(self.handle.read(move |engine, now| engine.status(&queue, now)).await?)
     }
@@ -57,7 +79,7 @@ impl Rpc {
     /// A status as clients see it. A queue that does not exist is empty, unless we are strict.
     fn shown(&self, queue: &QueueName, status: Option<&QueueStatus>) -> Result<v1::QueueStatus, Failure> {
         match status {
-            Some(status) => Ok(convert::status(queue, status)),
+            Some(status) => Ok(convert::status(queue, status, self.load.get())),
             None if self.settings.strict_queues => Err(Failure::QueueNotFound(queue.to_string())),
             None => Ok(convert::absent_status(queue, self.handle.now().wall)),
         }
@@ -90,7 +112,7 @@ impl Watcher {
             false => self.rpc.status_now(&self.queue).await.map_or(published, |s| s.map(Arc::new)),
         };
         match status {
-            Some(status) => Ok(convert::status(&self.queue, &status)),
+            Some(status) => Ok(convert::status(&self.queue, &status, self.rpc.load.get())),
             None => Ok(convert::absent_status(&self.queue, self.rpc.handle.now().wall)),
         }
     }
@@ -98,7 +120,7 @@ impl Watcher {
 
 /// Waits until the next message is due: the first at once, the others on change but never before
 /// `min_interval`, and at the end of the longest silence. Says whether there was a change.
-async fn due<T>(
+pub(super) async fn due<T>(
     changes: &mut watch::Receiver<T>,
     last: Option<Instant>,
     min_interval: Duration,

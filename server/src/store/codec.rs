@@ -118,6 +118,16 @@ pub(crate) fn encode(mutation: &Mutation, out: &mut Vec<u8>, mut birth: impl FnM
             out.put_u64_le(answer.first.0);
             out.put_u32_le(answer.count);
         }),
+        other @ (Mutation::Updated { .. }
+        | Mutation::CancelRequested { .. }
+        | Mutation::Cancelled { .. }
+        | Mutation::Expired { .. }
+        | Mutation::Dropped { .. }
+        | Mutation::RequeuedLater { .. }
+        | Mutation::BatchAnnounced { .. }
+        | Mutation::BatchesForgotten { .. }
+        | Mutation::QueueDeleted { .. }
+        | Mutation::QueueForgotten { .. }) => unreachable!("{other:?}"),
         Mutation::Retired { segment } => event(out, kind::RETIRED, |out| out.put_u64_le(*segment)),
     }
 }
@@ -221,7 +231,10 @@ fn decode_event(
         kind::REQUESTED => {
             let request = get_request(fields)?;
             let first = JobId(fields.try_get_u64_le()?);
-            Mutation::Requested { request, answer: Enqueued { first, count: fields.try_get_u32_le()? } }
+            Mutation::Requested {
+                request,
+                answer: Enqueued { first, count: fields.try_get_u32_le()?, besides: None },
+            }
         }
         kind::RETIRED => Mutation::Retired { segment: fields.try_get_u64_le()? },
         unknown => return Err(DecodeError::Kind(unknown)),
@@ -302,6 +315,7 @@ fn put_next(out: &mut Vec<u8>, next: Next) {
             out.put_u64_le(time.0);
         }
         Next::Dead => out.put_u8(2),
+        Next::Cancelled | Next::Expired => unreachable!(),
     }
 }
 

@@ -68,7 +68,9 @@ impl StateTree {
             JobState::Scheduled => StateTree::Scheduled,
             JobState::Retrying => StateTree::Retry,
             JobState::Dead | JobState::Drained => StateTree::Dead,
-            JobState::Completed => StateTree::Done,
+            JobState::Completed | JobState::Cancelled | JobState::Expired | JobState::Dropped => {
+                StateTree::Done
+            }
         }
     }
 

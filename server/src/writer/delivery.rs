@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sluice_engine::{JobId, LeaseToken, LeasedJob, Span};
 
 use super::handle::Shared;
-use super::message::Message;
+use super::message::{Message, Returned};
 use crate::store::Place;
 
 /// Jobs on their way to a worker. Unless [`LeaseGuard::deliver`] is called they go back, untouched, when it is dropped.
@@ -41,7 +41,11 @@ impl Drop for LeaseGuard {
     fn drop(&mut self) {
         if !self.jobs.is_empty() {
             let ticket = self.shared.ticket();
-            self.shared.mailbox.post_always(Message::Return { ticket, jobs: std::mem::take(&mut self.jobs) });
+            self.shared.mailbox.post_always(Message::Return {
+                ticket,
+                jobs: std::mem::take(&mut self.jobs),
+                how: Returned::Released,
+            });
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Tells the log what happened to queues, once it is durable. What happens to every job, such as being
 //! leased, is not told: statistics count it.
 
-use sluice_engine::{Engine, JobId, Mutation, Next, Now, QueueId};
-use tracing::info;
+use sluice_engine::{Engine, JobId, Level, Mutation, Next, Now, QueueId};
+use tracing::{info, warn};
 
 /// Dead jobs that one group tells of, each by itself: a log on a slow terminal must not hold the
 /// writer up. The rest are counted.
@@ -24,8 +24,11 @@ pub(super) fn tell(mutations: &[Mutation], engine: &Engine, now: Now) {
             Mutation::Drained { queue, jobs, .. } => {
                 info!(queue = name(*queue, engine), jobs = jobs.len(), "queue drained");
             }
-            Mutation::Requeued { id, .. } => requeued.push(*id),
+            Mutation::Requeued { id, .. } | Mutation::RequeuedLater { id, .. } => requeued.push(*id),
             Mutation::Purged { jobs } => info!(jobs = jobs.len(), "jobs purged"),
+            Mutation::Dropped { jobs } => info!(jobs = jobs.len(), "jobs dropped to make room"),
+            Mutation::Expired { jobs } => info!(jobs = jobs.len(), "jobs expired"),
+            Mutation::QueueDeleted { queue } => info!(queue = name(*queue, engine), "queue deleted"),
             _ => {}
         }
     }
@@ -33,6 +36,18 @@ pub(super) fn tell(mutations: &[Mutation], engine: &Engine, now: Now) {
         info!(jobs = dead - MAX_DEAD_TOLD, "more jobs dead");
     }
     tell_requeued(&requeued, engine, now);
+}
+
+/// Tells of queues that fill or empty.
+pub(super) fn tell_levels(levels: &[(QueueId, Level)], engine: &Engine) {
+    for (queue, level) in levels {
+        let queue = name(*queue, engine);
+        match level {
+            Level::Ok => info!(queue, level = "OK", "queue has room"),
+            Level::Warning => warn!(queue, level = "WARNING", "queue fills"),
+            Level::Critical => warn!(queue, level = "CRITICAL", "queue is full"),
+        }
+    }
 }
 
 /// Ids and counts: keys, payloads and what workers wrote are not for logs.

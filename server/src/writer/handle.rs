@@ -1,18 +1,23 @@
 //! How the rest of the server speaks to the writer thread.
 
+use std::collections::BTreeMap;
 use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use sluice_engine::{
-    Answer, Command, Engine, JobId, Lease, Now, QueueName, QueueStatus, Refusal, Ticket, Timestamp,
+    Answer, Command, Engine, Enqueue, FlowHintPolicy, JobId, Lease, LeaseToken, Now, QueueName, QueueStatus,
+    Refusal, Span, Ticket, Timestamp,
 };
+use tokio::sync::oneshot::error::RecvError;
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::delivery::Delivery;
 use super::mailbox::Mailbox;
-use super::message::Message;
+use super::many::ChangedQueues;
+use super::message::{Message, Returned};
 use super::post::Post;
 use crate::bound::MAX_ENQUEUE_DELAY;
 use crate::clock::{self, Clock};
@@ -51,6 +56,8 @@ pub(super) struct Shared {
     /// Whether the writer ended in good order. If an answer fails to come and this is not set, the
     /// process is about to end, and what became of the call is unknown.
     pub(super) stopped: AtomicBool,
+    /// What callers of queues are asked to do; published by the writer when it changes.
+    pub(super) hints: watch::Sender<Arc<BTreeMap<QueueName, FlowHintPolicy>>>,
     pub(super) post: Post,
     last_ticket: AtomicU64,
 }
@@ -85,14 +92,72 @@ impl Handle {
         command: Command,
         bytes: usize,
     ) -> Result<impl Future<Output = Result<Answer, CallError>> + Send + use<>, CallError> {
-        if matches!(command, Command::Enqueue(_)) {
-            self.room_for_enqueue().await?;
-        }
         let ticket = self.shared.ticket();
         let (reply, answer) = oneshot::channel();
         self.post(Message::Call { ticket, command, reply }, bytes)?;
         let shared = Arc::clone(&self.shared);
         Ok(async move { shared.answer(answer).await })
+    }
+
+    /// Puts jobs in, waiting for room as `enqueue` says. Returns as soon as the writer has the call: what is begun
+    /// first is done first. When the caller drops what it returns, or `stopping` comes, the wait is abandoned: the
+    /// jobs are in, wholly, or they are not.
+    ///
+    /// # Errors
+    /// When the writer did not take it.
+    pub async fn begin_enqueue(
+        &self,
+        enqueue: Enqueue,
+        bytes: usize,
+        stopping: CancellationToken,
+    ) -> Result<impl Future<Output = Result<Answer, CallError>> + Send + use<>, CallError> {
+        self.room_for_enqueue().await?;
+        let ticket = self.shared.ticket();
+        let waits = enqueue.wait > Span::ZERO;
+        let (reply, mut answer) = oneshot::channel();
+        self.post(Message::Call { ticket, command: Command::Enqueue(enqueue), reply }, bytes)?;
+        let shared = Arc::clone(&self.shared);
+        Ok(async move {
+            if !waits {
+                return shared.answer(answer).await;
+            }
+            let waiting = Waiting { ticket, shared: &shared };
+            let told = tokio::select! {
+                biased;
+                told = &mut answer => told,
+                () = stopping.cancelled() => {
+                    shared.mailbox.post_always(Message::Abandon(ticket));
+                    // It may have been served meanwhile; if not, its reply is dropped unsent.
+                    match answer.await {
+                        Ok(answer) => Ok(answer),
+                        Err(_) => return Err(CallError::Stopping),
+                    }
+                }
+            };
+            mem::forget(waiting);
+            shared.told(told).await
+        })
+    }
+
+    /// Waits until all of `jobs` are at rest or gone.
+    ///
+    /// # Errors
+    /// When the writer did not take it.
+    pub async fn at_rest(&self, jobs: Vec<JobId>) -> Result<(), CallError> {
+        let ticket = self.shared.ticket();
+        let (reply, answer) = oneshot::channel();
+        let bytes = size_of_val(&*jobs);
+        self.post(Message::AwaitRest { ticket, jobs, reply }, bytes)?;
+        let waiting = Waiting { ticket, shared: &self.shared };
+        let answer = self.shared.answer(answer).await;
+        mem::forget(waiting);
+        answer?
+    }
+
+    /// What callers of a queue are asked to do under load, if anything.
+    #[must_use]
+    pub fn flow_hint_policy(&self, queue: &QueueName) -> Option<FlowHintPolicy> {
+        self.shared.hints.borrow().get(queue).copied()
     }
 
     /// Takes jobs, waiting as `lease` says. When the caller drops this future the wait is abandoned,
@@ -187,6 +252,35 @@ impl Handle {
         self.shared.answer(answer).await
     }
 
+    /// The number of the last change of any queue, now and after every change (at most every 50 ms).
+    ///
+    /// # Errors
+    /// When the writer did not take it.
+    pub async fn watch_many(&self) -> Result<watch::Receiver<u64>, CallError> {
+        let (reply, answer) = oneshot::channel();
+        self.post(Message::WatchMany { reply }, size_of::<Message>())?;
+        self.shared.answer(answer).await
+    }
+
+    /// How queues stand that changed after a change, at most `limit` of them. Whoever asks holds what
+    /// [`Handle::watch_many`] gave.
+    ///
+    /// # Errors
+    /// When the writer did not take it.
+    pub async fn changed(&self, after: u64, limit: usize) -> Result<ChangedQueues, CallError> {
+        let (reply, answer) = oneshot::channel();
+        self.post(Message::Changed { after, limit, reply }, size_of::<Message>())?;
+        self.shared.answer(answer).await
+    }
+
+    /// Gives back jobs whose worker is gone; nobody hears of what became of it.
+    pub fn give_back(&self, jobs: Vec<(JobId, LeaseToken)>, how: Returned) {
+        if !jobs.is_empty() {
+            let ticket = self.shared.ticket();
+            self.shared.mailbox.post_always(Message::Return { ticket, jobs, how });
+        }
+    }
+
     /// What the clocks show.
     #[must_use]
     pub fn now(&self) -> Now {
@@ -234,6 +328,7 @@ impl Shared {
             ready: OnceLock::new(),
             pressure: watch::Sender::new(Pressure::None),
             stopped: AtomicBool::new(false),
+            hints: watch::Sender::new(Arc::default()),
             post: Post::here(),
             last_ticket: AtomicU64::new(0),
         }
@@ -245,7 +340,11 @@ impl Shared {
     }
 
     async fn answer<T>(&self, answer: oneshot::Receiver<T>) -> Result<T, CallError> {
-        match answer.await {
+        self.told(answer.await).await
+    }
+
+    async fn told<T>(&self, answer: Result<T, RecvError>) -> Result<T, CallError> {
+        match answer {
             Ok(answer) => Ok(answer),
             Err(_) if self.stopped.load(Ordering::Acquire) => Err(CallError::Stopping),
             // The store failed, perhaps after this call's group was on disk: whatever we said could

@@ -8,6 +8,8 @@ use sluice_engine::{
 use tokio::sync::{oneshot, watch};
 
 use super::delivery::Delivery;
+use super::handle::CallError;
+use super::many::ChangedQueues;
 use crate::store::Store;
 
 /// One thing asked of the writer.
@@ -38,6 +40,8 @@ pub enum Message {
         ticket: Ticket,
         /// What goes back.
         jobs: Vec<(JobId, LeaseToken)>,
+        /// As what.
+        how: Returned,
     },
     /// Look at durable state. The read answers by itself.
     Read(Read),
@@ -48,8 +52,40 @@ pub enum Message {
         /// Where to.
         reply: oneshot::Sender<Watched>,
     },
+    /// Tell of changes of any queue: the number of the last one.
+    WatchMany {
+        /// Where to.
+        reply: oneshot::Sender<watch::Receiver<u64>>,
+    },
+    /// Tell what changed, of all queues.
+    Changed {
+        /// After this change.
+        after: u64,
+        /// At most so many queues.
+        limit: usize,
+        /// Where to.
+        reply: oneshot::Sender<ChangedQueues>,
+    },
+    /// Tell when all of these jobs are at rest or gone.
+    AwaitRest {
+        /// Names the call.
+        ticket: Ticket,
+        /// Which.
+        jobs: Vec<JobId>,
+        /// Where to.
+        reply: oneshot::Sender<Result<(), CallError>>,
+    },
     /// Take nothing more: what came before is still done.
     Stop,
+}
+
+/// How jobs go back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Returned {
+    /// Untouched.
+    Released,
+    /// Their worker broke off: an attempt is spent.
+    Broken,
 }
 
 /// Runs between groups, when all that the engine holds is durable.

@@ -6,16 +6,18 @@ use std::mem;
 use std::sync::Arc;
 
 use sluice_engine::{
-    Answer, Command, Effects, Engine, JobId, LeaseToken, Leased, Mutation, Nack, NackReason, Now, Outcome,
-    QueueName, Refusal, Span, Ticket, Timestamp,
+    Answer, Command, Effects, Engine, JobError, JobId, LeaseToken, Leased, Mutation, Nack, NackReason, Now,
+    Outcome, QueueName, Refusal, Span, Ticket, Timestamp,
 };
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::delivery::{Delivery, LeaseGuard};
 use super::event;
 use super::handle::Shared;
-use super::message::{Message, Read, Watched};
+use super::many::ChangedQueues;
+use super::message::{Message, Read, Returned, Watched};
 use super::post::Addressed;
+use super::rest::{self, RestWaiters};
 use super::watcher::Watchers;
 use crate::bound::IDLE_UPKEEP;
 use crate::store::{Pressure, Store, StoreError};
@@ -27,6 +29,7 @@ pub struct Step {
     shared: Arc<Shared>,
     replies: HashMap<Ticket, Reply>,
     watchers: Watchers,
+    rest: RestWaiters,
     effects: Effects,
     /// From upkeep, for the next group.
     upkeep: Vec<Mutation>,
@@ -45,6 +48,9 @@ struct After {
     abandoned: Vec<Ticket>,
     reads: Vec<Read>,
     watches: Vec<(QueueName, oneshot::Sender<Watched>)>,
+    rests: Vec<(Ticket, Vec<JobId>, rest::Reply)>,
+    many: Vec<oneshot::Sender<watch::Receiver<u64>>>,
+    changed: Vec<(u64, usize, oneshot::Sender<ChangedQueues>)>,
 }
 
 enum Reply {
@@ -60,6 +66,7 @@ impl Step {
             shared,
             replies: HashMap::new(),
             watchers: Watchers::default(),
+            rest: RestWaiters::default(),
             effects: Effects::default(),
             upkeep: Vec::new(),
             more_upkeep: true,
@@ -93,9 +100,21 @@ impl Step {
         for (queue, reply) in after.watches {
             drop(reply.send(self.watchers.watch(queue, &self.engine, now)));
         }
+        self.rest.note(&committed);
+        for (ticket, jobs, reply) in after.rests {
+            self.rest.add(ticket, jobs, reply, &self.engine, now);
+        }
         event::tell(&committed, &self.engine, now);
+        event::tell_levels(&mem::take(&mut self.effects.levels), &self.engine);
+        self.publish_hints(&committed);
         self.watchers.touch(&self.effects.touched, &self.engine, now);
         self.effects.touched.clear();
+        for reply in after.many {
+            drop(reply.send(self.watchers.many.watch()));
+        }
+        for (number, limit, reply) in after.changed {
+            drop(reply.send(self.watchers.many.after(number, limit, &self.engine, now)));
+        }
         self.watchers.publish(&self.engine, now);
 
         if !committed.is_empty() || self.more_upkeep || now.engine >= self.next_upkeep {
@@ -132,6 +151,7 @@ impl Step {
                 self.engine.apply(ticket, Command::Lease(lease), now, &mut self.effects);
             }
             Message::Abandon(ticket) => {
+                self.rest.remove(ticket);
                 if self.replies.contains_key(&ticket) {
                     let own = self.shared.ticket();
                     self.engine.apply(own, Command::Abandon(ticket), now, &mut self.effects);
@@ -140,11 +160,16 @@ impl Step {
                     after.abandoned.push(ticket);
                 }
             }
-            Message::Return { ticket, jobs } => {
-                self.engine.apply(ticket, released(&jobs), now, &mut self.effects);
+            Message::WatchMany { reply } => after.many.push(reply),
+            Message::Changed { after: number, limit, reply } => after.changed.push((number, limit, reply)),
+            Message::Return { ticket, jobs, how } => {
+                self.engine.apply(ticket, returned(&jobs, how), now, &mut self.effects);
             }
             Message::Read(read) => after.reads.push(read),
             Message::Watch { queue, reply } => after.watches.push((queue, reply)),
+            // Nobody is there any more to be told.
+            Message::AwaitRest { reply, .. } if reply.is_closed() => {}
+            Message::AwaitRest { ticket, jobs, reply } => after.rests.push((ticket, jobs, reply)),
             Message::Stop => {}
         }
     }
@@ -193,6 +218,35 @@ impl Step {
         Ok(())
     }
 
+    /// What callers are asked to do is told with their answers, which must not ask the writer for it.
+    fn publish_hints(&self, committed: &[Mutation]) {
+        let is_about_it = |mutation: &Mutation| {
+            matches!(mutation, Mutation::QueuePut { .. } | Mutation::QueueDeleted { .. })
+        };
+        if !committed.iter().any(is_about_it) {
+            return;
+        }
+        self.shared.hints.send_modify(|hints| {
+            let hints = Arc::make_mut(hints);
+            for mutation in committed {
+                match mutation {
+                    Mutation::QueuePut { name, settings, .. } => match settings.flow_hint {
+                        Some(policy) => drop(hints.insert(name.clone(), policy)),
+                        None => drop(hints.remove(name)),
+                    },
+                    Mutation::QueueDeleted { queue } => {
+                        if let Some(name) = self.engine.queue_name(*queue)
+                            && self.engine.queue(name).is_none()
+                        {
+                            hints.remove(name);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        });
+    }
+
     fn publish_pressure(&self) {
         let pressure: Pressure = self.store.pressure();
         self.shared.pressure.send_if_modified(|shown| {
@@ -227,9 +281,15 @@ fn deliver(answer: Answer, store: &dyn Store, shared: &Arc<Shared>) -> Result<De
     })
 }
 
-/// Gives back jobs that never reached a worker.
-fn released(jobs: &[(JobId, LeaseToken)]) -> Command {
-    let nack =
-        |&(id, token)| Nack { id, token, reason: NackReason::Released, error: None, retry_after: None };
+/// Gives back jobs that never reached a worker, or whose worker broke off.
+fn returned(jobs: &[(JobId, LeaseToken)], how: Returned) -> Command {
+    let (reason, error) = match how {
+        Returned::Released => (NackReason::Released, None),
+        Returned::Broken => {
+            let message = "the stream of its worker broke off".into();
+            (NackReason::Failed, Some(Box::new(JobError { code: "STREAM_BROKEN".into(), message })))
+        }
+    };
+    let nack = |&(id, token)| Nack { id, token, reason, error: error.clone(), retry_after: None };
     Command::Nack(jobs.iter().map(nack).collect())
 }

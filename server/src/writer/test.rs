@@ -19,7 +19,13 @@ pub(super) fn queue() -> QueueName {
 
 pub(super) fn enqueue(payload: &'static str) -> Command {
     let job = JobSpec { payload: Bytes::from_static(payload.as_bytes()), ..JobSpec::default() };
-    Command::Enqueue(Enqueue { queue: queue(), jobs: vec![job], request: None })
+    Command::Enqueue(Enqueue {
+        queue: queue(),
+        jobs: vec![job],
+        request: None,
+        batch_totals: Vec::new(),
+        wait: Span::ZERO,
+    })
 }
 
 pub(super) fn lease(max_jobs: u32, wait: Span) -> Lease {

@@ -1,5 +1,6 @@
 //! The writer thread: reads the store, then turns messages into steps until it is told to stop.
 
+use std::collections::BTreeMap;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
-use sluice_engine::{EngineConfig, LoadError, Loader};
+use sluice_engine::{Engine, EngineConfig, FlowHintPolicy, LoadError, Loader, QueueName};
 use tokio::sync::oneshot;
 use tracing::{error, info};
 
@@ -145,6 +146,7 @@ impl Thread {
         let reader = store.reader();
         // Set only here, so it cannot be set already.
         let _ = self.shared.ready.set(Ready { clock, reader });
+        self.shared.hints.send_replace(Arc::new(flow_hints(&engine)));
         Ok((Step::new(engine, store, self.shared.clone()), clock))
     }
 
@@ -165,6 +167,12 @@ impl Thread {
             Err(_) => (self.on_fatal)(Fatal::Panicked),
         }
     }
+}
+
+/// What callers of queues are asked to do.
+fn flow_hints(engine: &Engine) -> BTreeMap<QueueName, FlowHintPolicy> {
+    let queues = engine.queues(None, usize::MAX).into_iter();
+    queues.filter_map(|queue| Some((queue.name, queue.settings.flow_hint?))).collect()
 }
 
 /// Steps until it is told to stop.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use sluice_engine::{Engine, Now, QueueId, QueueName, QueueStatus, Span, Timestamp};
 use tokio::sync::watch;
 
+use super::many::Changes;
 use super::message::Watched;
 use crate::bound::{MAX_PUBLISHED_PER_STEP, WATCH_INTERVAL};
 
@@ -16,6 +17,8 @@ pub(super) struct Watchers {
     queues: HashMap<QueueName, Channel>,
     /// Queues with something to tell, and when it may be told.
     due: BTreeSet<(Timestamp, QueueName)>,
+    /// For those who watch many.
+    pub(super) many: Changes,
     /// With so many queues it is time to look for those that nobody watches any more.
     sweep_at: usize,
 }
@@ -50,7 +53,8 @@ impl Watchers {
 
     /// Notes that the status of these queues changed.
     pub(super) fn touch(&mut self, touched: &[QueueId], engine: &Engine, now: Now) {
-        if self.queues.is_empty() {
+        let is_many_unwatched = self.many.is_unwatched();
+        if self.queues.is_empty() && is_many_unwatched {
             return;
         }
         let mut last = None;
@@ -60,6 +64,9 @@ impl Watchers {
                 continue;
             }
             let Some(name) = engine.queue_name(*id) else { continue };
+            if !is_many_unwatched {
+                self.many.note(name);
+            }
             let Some(channel) = self.queues.get_mut(name) else { continue };
             if !channel.due {
                 channel.due = true;
@@ -70,8 +77,13 @@ impl Watchers {
 
     /// Tells what may be told by now.
     pub(super) fn publish(&mut self, engine: &Engine, now: Now) {
+        self.many.publish(now);
+        self.publish_due(engine, now);
+    }
+
+    fn publish_due(&mut self, engine: &Engine, now: Now) {
         for _ in 0..MAX_PUBLISHED_PER_STEP {
-            if self.next_due().is_none_or(|due| due > now.engine) {
+            if self.due.first().is_none_or(|(due, _)| *due > now.engine) {
                 return;
             }
             let Some((_, name)) = self.due.pop_first() else { return };
@@ -88,7 +100,7 @@ impl Watchers {
 
     /// When there is something to tell.
     pub(super) fn next_due(&self) -> Option<Timestamp> {
-        self.due.first().map(|(time, _)| *time)
+        self.due.first().map(|(time, _)| *time).into_iter().chain(self.many.next_due()).min()
     }
 
     #[cfg(test)]

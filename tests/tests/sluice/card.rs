@@ -20,9 +20,15 @@ async fn c1_contract_defines_enqueue_get_job_watch_queue_and_drain() {
     let server = Sluiced::fresh().await;
     let mut client = server.client();
     let queue = || "card".to_owned();
-    let request = EnqueueRequest { queue: queue(), jobs: spec::jobs("x", 2), request_id: String::new() };
+    let request = EnqueueRequest {
+        queue: queue(),
+        jobs: spec::jobs("x", 2),
+        request_id: String::new(),
+        ..Default::default()
+    };
     let jobs = client.enqueue(request).await.unwrap().into_inner().jobs;
-    let request = GetJobRequest { job_id: jobs[1].job_id.clone(), include_payload: true };
+    let request =
+        GetJobRequest { job_id: jobs[1].job_id.clone(), include_payload: true, ..Default::default() };
     let job = client.get_job(request).await.unwrap().into_inner().job.unwrap();
     assert_eq!((job.state(), job.payload.unwrap().as_ref()), (JobState::Ready, &b"x-1"[..]));
     let request = WatchQueueRequest { queue: queue(), min_interval: None };

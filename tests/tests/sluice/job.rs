@@ -54,7 +54,7 @@ async fn payload_is_read_only_when_asked_for() {
     let server = Sluiced::fresh().await;
     let queue = server.queue("asked");
     let job_id = queue.enqueue_one(spec::job("heavy")).await;
-    let request = GetJobRequest { job_id, include_payload: false };
+    let request = GetJobRequest { job_id, include_payload: false, ..Default::default() };
     let job = queue.rpc.clone().get_job(request).await.unwrap().into_inner().job.unwrap();
     assert_eq!(job.payload, None);
 }

@@ -161,7 +161,11 @@ async fn requeue_takes_no_more_than_it_is_told_and_the_oldest_first() {
     for leased in queue.lease(5).await {
         queue.nack(&leased, NackReason::Rejected).await;
     }
-    let request = RequeueJobsRequest { filter: Some(queue.filter(&[JobState::Dead])), max_jobs: Some(2) };
+    let request = RequeueJobsRequest {
+        filter: Some(queue.filter(&[JobState::Dead])),
+        max_jobs: Some(2),
+        ..Default::default()
+    };
     let answer = queue.admin.clone().requeue_jobs(request).await.unwrap().into_inner();
     assert_eq!(answer.requeued_jobs, 2);
     let ready: Vec<String> = queue.list(&[JobState::Ready], 10).await.into_iter().map(|j| j.job_id).collect();

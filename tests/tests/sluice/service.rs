@@ -152,6 +152,7 @@ async fn request_id_of_a_call_is_echoed_and_logged() {
         queue: "q".to_owned(),
         jobs: spec::jobs("x", 1),
         request_id: String::new(),
+        ..Default::default()
     });
     request.metadata_mut().insert("x-request-id", "call-4711".parse().unwrap());
     let answer = server.client().enqueue(request).await.unwrap();

@@ -59,7 +59,8 @@ async fn strict_queues_make_unused_names_unknown() {
     let mut queue = server.queue("unused");
     let lease = queue.lease_request(1);
     status::refused(queue.rpc.lease(lease).await, Code::NotFound, "QUEUE_NOT_FOUND");
-    let request = sluice_proto::v1::GetQueueStatusRequest { queue: "unused".to_owned() };
+    let request =
+        sluice_proto::v1::GetQueueStatusRequest { queue: "unused".to_owned(), ..Default::default() };
     status::refused(queue.rpc.get_queue_status(request).await, Code::NotFound, "QUEUE_NOT_FOUND");
     let request = sluice_proto::v1::WatchQueueRequest { queue: "unused".to_owned(), min_interval: None };
     status::refused(queue.rpc.watch_queue(request).await.map(drop), Code::NotFound, "QUEUE_NOT_FOUND");

@@ -16,8 +16,12 @@ async fn open(queue: &Queue) -> (Requests, Streaming<EnqueueStreamResponse>) {
 }
 
 fn request(queue: &Queue, sequence: u64, jobs: Vec<JobSpec>) -> EnqueueStreamRequest {
-    let request =
-        EnqueueRequest { queue: queue.name().to_owned(), jobs, request_id: format!("request-{sequence}") };
+    let request = EnqueueRequest {
+        queue: queue.name().to_owned(),
+        jobs,
+        request_id: format!("request-{sequence}"),
+        ..Default::default()
+    };
     EnqueueStreamRequest { sequence, request: Some(request) }
 }
 

@@ -9,15 +9,16 @@ use super::time::{duration, timestamp};
 pub(in crate::rpc) fn server_info(
     start_time: WallTime,
     max_payload_bytes: usize,
+    max_idempotency_keys: u64,
 ) -> v1::GetServerInfoResponse {
     v1::GetServerInfoResponse {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         start_time: Some(timestamp(start_time)),
-        bounds: Some(bounds(max_payload_bytes)),
+        bounds: Some(bounds(max_payload_bytes, max_idempotency_keys)),
     }
 }
 
-fn bounds(max_payload_bytes: usize) -> v1::Bounds {
+fn bounds(max_payload_bytes: usize, max_idempotency_keys: u64) -> v1::Bounds {
     v1::Bounds {
         max_queue_name_bytes: number(bound::MAX_QUEUE_NAME_BYTES),
         max_key_bytes: number(bound::MAX_KEY_BYTES),
@@ -40,6 +41,13 @@ fn bounds(max_payload_bytes: usize) -> v1::Bounds {
         max_queues: number(bound::MAX_QUEUES),
         max_request_ids: number(bound::MAX_REQUEST_IDS),
         max_response_bytes: number(bound::MAX_RESPONSE_BYTES),
+        max_key_rules: number(bound::MAX_KEY_RULES),
+        max_idempotency_keys,
+        max_batches: number(bound::MAX_BATCHES),
+        max_batch_totals: number(bound::MAX_BATCH_TOTALS),
+        max_waiting_enqueues: number(bound::MAX_WAITING_ENQUEUES),
+        max_get_jobs: number(bound::MAX_GET_JOBS),
+        max_attempt_history: number(bound::MAX_ATTEMPT_HISTORY),
     }
 }
 
@@ -53,11 +61,12 @@ mod tests {
 
     #[test]
     fn info_tells_the_bounds_in_force() {
-        let info = server_info(WallTime(5_000_000_000), 1_234);
+        let info = server_info(WallTime(5_000_000_000), 1_234, 56);
         assert_eq!(info.version, env!("CARGO_PKG_VERSION"));
         assert_eq!(info.start_time.unwrap().seconds, 5);
         let bounds = info.bounds.unwrap();
         assert_eq!((bounds.max_payload_bytes, bounds.max_items_per_request), (1_234, 10_000));
+        assert_eq!(bounds.max_idempotency_keys, 56);
         assert_eq!(bounds.max_wait.unwrap().seconds, 60);
     }
 }

@@ -1,6 +1,6 @@
 //! Jobs and their states.
 
-use sluice_engine::{JobError, JobState, JobView, LeasedJob, RetryPolicy};
+use sluice_engine::{Attempt, JobError, JobState, JobView, LeasedJob, RetryPolicy, ReturnCause};
 use sluice_proto::v1;
 
 use super::time::{duration, timestamp};
@@ -27,8 +27,13 @@ pub(in crate::rpc) fn job(view: JobView, body: Option<Body>, include_payload: bo
         start_time: detail.start_time.map(timestamp),
         end_time: detail.end_time.filter(|_| view.state.is_at_rest()).map(timestamp),
         lease_expire_time: view.lease_expire_time.map(timestamp),
+        expire_time: view.expire_time.map(timestamp),
+        cancel_requested: view.cancel_requested,
+        batch_id: view.batch.as_deref().unwrap_or_default().to_owned(),
+        idempotency_key: body.attributes.idempotency_key.into(),
         queue_position: view.position,
         last_error: detail.error.map(|e| error(*e)),
+        attempt_history: detail.history.into_iter().map(attempt).collect(),
         result: detail.result,
         worker_id: detail.worker.as_deref().unwrap_or_default().to_owned(),
         labels: body.attributes.labels.into_iter().map(|(n, v)| (n.into(), v.into())).collect(),
@@ -56,6 +61,9 @@ pub(in crate::rpc) fn state(state: JobState) -> v1::JobState {
         JobState::Retrying => v1::JobState::Retrying,
         JobState::Completed => v1::JobState::Completed,
         JobState::Dead => v1::JobState::Dead,
+        JobState::Cancelled => v1::JobState::Cancelled,
+        JobState::Expired => v1::JobState::Expired,
+        JobState::Dropped => v1::JobState::Dropped,
         JobState::Drained => v1::JobState::Drained,
     }
 }
@@ -69,6 +77,9 @@ pub(in crate::rpc) fn state_of(number: i32) -> Option<JobState> {
         Ok(v1::JobState::Retrying) => Some(JobState::Retrying),
         Ok(v1::JobState::Completed) => Some(JobState::Completed),
         Ok(v1::JobState::Dead) => Some(JobState::Dead),
+        Ok(v1::JobState::Cancelled) => Some(JobState::Cancelled),
+        Ok(v1::JobState::Expired) => Some(JobState::Expired),
+        Ok(v1::JobState::Dropped) => Some(JobState::Dropped),
         Ok(v1::JobState::Drained) => Some(JobState::Drained),
         Ok(v1::JobState::Unspecified) | Err(_) => None,
     }
@@ -82,6 +93,24 @@ pub(super) fn retry_policy(policy: &RetryPolicy) -> v1::RetryPolicy {
         multiplier: Some(policy.multiplier),
         max_backoff: Some(duration(policy.max_backoff)),
         jitter: Some(policy.jitter),
+    }
+}
+
+fn attempt(attempt: Attempt) -> v1::Attempt {
+    let outcome = match attempt.cause {
+        ReturnCause::Failed => v1::AttemptOutcome::Failed,
+        ReturnCause::Throttled => v1::AttemptOutcome::Throttled,
+        ReturnCause::Rejected => v1::AttemptOutcome::Rejected,
+        ReturnCause::Released => v1::AttemptOutcome::Released,
+        ReturnCause::Expired => v1::AttemptOutcome::Expired,
+    };
+    v1::Attempt {
+        lease_token: attempt.token.0,
+        worker_id: attempt.worker.to_string(),
+        start_time: Some(timestamp(attempt.start_time)),
+        end_time: Some(timestamp(attempt.end_time)),
+        outcome: outcome as i32,
+        error: attempt.error.map(|e| error(*e)),
     }
 }
 
@@ -106,6 +135,9 @@ pub(in crate::rpc) mod tests {
             create_time: WallTime(1_000_000_001),
             run_time: None,
             lease_expire_time: Some(WallTime(9_000_000_000)),
+            expire_time: None,
+            cancel_requested: false,
+            batch: None,
             bytes: 5,
             deliveries: 3,
             attempts: 2,
@@ -132,7 +164,7 @@ pub(in crate::rpc) mod tests {
         let labels = vec![("n".into(), "v".into())];
         Body {
             payload: Some("hi".into()),
-            attributes: Attributes { labels, content_type: "t".into() },
+            attributes: Attributes { labels, content_type: "t".into(), ..Default::default() },
             detail: None,
         }
     }
@@ -144,7 +176,7 @@ pub(in crate::rpc) mod tests {
             assert_eq!(state(each) as i32, each as i32, "the numbers on disk and in the contract are one");
         }
         assert_eq!(state_of(0), None);
-        assert_eq!(state_of(7), None);
+        assert_eq!(state_of(11), None);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Queues and how they stand.
 
 use sluice_engine::{
-    JobState, QueueName, QueueRates, QueueStatus, QueueTotals, QueueView, StateCounts, WallTime,
+    BatchState, BatchView, FlowHintPolicy, FlowHintStep, JobState, KeyRule, KeyStatus, Level, OverflowPolicy,
+    QueueName, QueueRates, QueueStatus, QueueTotals, QueueView, StateCounts, WallTime,
 };
 use sluice_proto::v1;
 
@@ -19,13 +20,109 @@ pub(in crate::rpc) fn queue(view: &QueueView) -> v1::Queue {
         retention_bytes: Some(settings.retention_bytes),
         dead_retention: Some(duration(settings.dead_retention)),
         priority_ageing: Some(duration(settings.priority_ageing)),
+        max_jobs: settings.capacity.jobs,
+        max_bytes: settings.capacity.bytes,
+        overflow_policy: overflow_policy(settings.overflow) as i32,
+        reserve: settings.reserve.map(|reserve| v1::CapacityReserve {
+            min_priority: Some(reserve.min_priority.get().into()),
+            percent: Some(reserve.percent.into()),
+        }),
+        key_rules: settings.key_rules.iter().map(key_rule).collect(),
+        paused: settings.paused,
+        flow_hint: settings.flow_hint.as_ref().map(flow_hint_policy),
+        idempotency_window: Some(duration(settings.idempotency_window)),
         etag: view.version.to_string(),
         create_time: Some(timestamp(view.create_time)),
     }
 }
 
-/// How a queue stands.
-pub(in crate::rpc) fn status(name: &QueueName, status: &QueueStatus) -> v1::QueueStatus {
+fn key_rule(rule: &KeyRule) -> v1::KeyRule {
+    v1::KeyRule {
+        key_pattern: rule.pattern.to_string(),
+        settings: Some(v1::NodeSettings {
+            max_jobs: rule.capacity.jobs,
+            max_bytes: rule.capacity.bytes,
+            overflow_policy: rule.overflow.map_or(v1::OverflowPolicy::Unspecified, overflow_policy) as i32,
+        }),
+    }
+}
+
+fn overflow_policy(policy: OverflowPolicy) -> v1::OverflowPolicy {
+    match policy {
+        OverflowPolicy::Reject => v1::OverflowPolicy::Reject,
+        OverflowPolicy::DropOldest => v1::OverflowPolicy::DropOldest,
+        OverflowPolicy::Wait => v1::OverflowPolicy::Wait,
+    }
+}
+
+fn flow_hint_policy(policy: &FlowHintPolicy) -> v1::FlowHintPolicy {
+    let step = |step: &FlowHintStep| v1::FlowHintStep {
+        batch_size: Some(step.batch_size),
+        wait: Some(duration(step.wait)),
+    };
+    v1::FlowHintPolicy {
+        medium_load: Some(policy.medium_load),
+        high_load: Some(policy.high_load),
+        low: Some(step(&policy.low)),
+        medium: Some(step(&policy.medium)),
+        high: Some(step(&policy.high)),
+    }
+}
+
+/// What callers are asked to do at this load.
+pub(in crate::rpc) fn flow_hint(policy: &FlowHintPolicy, load: f64) -> v1::FlowHint {
+    let (level, step) = if load > policy.high_load {
+        (v1::LoadLevel::High, policy.high)
+    } else if load > policy.medium_load {
+        (v1::LoadLevel::Medium, policy.medium)
+    } else {
+        (v1::LoadLevel::Low, policy.low)
+    };
+    v1::FlowHint { load_level: level as i32, batch_size: step.batch_size, wait: Some(duration(step.wait)) }
+}
+
+/// How full something is.
+fn level(level: Level) -> v1::QueueLevel {
+    match level {
+        Level::Ok => v1::QueueLevel::Ok,
+        Level::Warning => v1::QueueLevel::Warning,
+        Level::Critical => v1::QueueLevel::Critical,
+    }
+}
+
+/// How a key stands, as an entry of a list.
+pub(in crate::rpc) fn key_status(status: &KeyStatus) -> v1::KeyStatus {
+    v1::KeyStatus {
+        key: status.key.to_string(),
+        scheduled: status.counts.get(JobState::Scheduled),
+        ready: status.counts.get(JobState::Ready),
+        leased: status.counts.get(JobState::Leased),
+        retrying: status.counts.get(JobState::Retrying),
+        bytes: status.bytes,
+        utilization: status.utilization,
+        level: level(status.level) as i32,
+    }
+}
+
+/// How a batch stands.
+pub(in crate::rpc) fn batch(view: &BatchView) -> v1::GetBatchResponse {
+    let state = match view.state {
+        BatchState::Pending => v1::BatchState::Pending,
+        BatchState::Running => v1::BatchState::Running,
+        BatchState::Completed => v1::BatchState::Completed,
+        BatchState::Partial => v1::BatchState::Partial,
+        BatchState::Failed => v1::BatchState::Failed,
+    };
+    v1::GetBatchResponse {
+        counts: Some(counts(&view.counts)),
+        state: state as i32,
+        total_jobs: view.total,
+        jobs: view.counts.sum(),
+    }
+}
+
+/// How a queue stands, on a machine with this load.
+pub(in crate::rpc) fn status(name: &QueueName, status: &QueueStatus, load: f64) -> v1::QueueStatus {
     v1::QueueStatus {
         queue: name.to_string(),
         counts: Some(counts(&status.counts)),
@@ -33,17 +130,23 @@ pub(in crate::rpc) fn status(name: &QueueName, status: &QueueStatus) -> v1::Queu
         oldest_ready_age: status.oldest_ready_age.map(duration),
         jobs: status.counts.live(),
         bytes: status.bytes,
+        utilization: status.utilization,
+        level: level(status.level) as i32,
         rates: Some(rates(&status.rates)),
         time_to_empty: status.time_to_empty.map(duration),
+        paused: status.paused,
         totals: Some(totals(&status.totals)),
+        flow_hint: status.flow_hint.as_ref().map(|policy| flow_hint(policy, load)),
+        waiting_enqueues: status.waiting_enqueues,
         waiting_leases: status.waiting_leases,
         status_time: Some(timestamp(status.status_time)),
+        key: String::new(),
     }
 }
 
 /// How a queue stands that does not exist: empty.
 pub(in crate::rpc) fn absent_status(name: &QueueName, now: WallTime) -> v1::QueueStatus {
-    status(name, &QueueStatus { status_time: now, ..QueueStatus::default() })
+    status(name, &QueueStatus { status_time: now, ..QueueStatus::default() }, 0.0)
 }
 
 fn counts(counts: &StateCounts) -> v1::StateCounts {
@@ -54,6 +157,9 @@ fn counts(counts: &StateCounts) -> v1::StateCounts {
         retrying: counts.get(JobState::Retrying),
         completed: counts.get(JobState::Completed),
         dead: counts.get(JobState::Dead),
+        cancelled: counts.get(JobState::Cancelled),
+        expired: counts.get(JobState::Expired),
+        dropped: counts.get(JobState::Dropped),
         drained: counts.get(JobState::Drained),
     }
 }
@@ -73,7 +179,10 @@ fn totals(totals: &QueueTotals) -> v1::QueueTotals {
         completed: totals.completed,
         failed_attempts: totals.failed_attempts,
         dead: totals.dead,
+        dropped: totals.dropped,
         throttled: totals.throttled,
+        cancelled: totals.cancelled,
+        expired: totals.expired,
         drained: totals.drained,
         requeued: totals.requeued,
         removed: totals.removed,
@@ -83,14 +192,29 @@ fn totals(totals: &QueueTotals) -> v1::QueueTotals {
 
 #[cfg(test)]
 mod tests {
-    use sluice_engine::{PutQueue, QueueSettings};
+    use sluice_engine::{Capacity, KeyPattern, Priority, PutQueue, QueueSettings, Reserve, Span};
 
     use super::*;
     use crate::rpc::validate;
 
     #[test]
     fn queue_that_is_read_can_be_put_back_as_it_was() {
-        let settings = QueueSettings { retention_bytes: 77, ..QueueSettings::default() };
+        let capacity = Capacity { jobs: Some(5), bytes: Some(6) };
+        let settings = QueueSettings {
+            retention_bytes: 77,
+            capacity,
+            overflow: OverflowPolicy::Wait,
+            reserve: Some(Reserve { min_priority: Priority::new(7).unwrap(), percent: 20 }),
+            key_rules: vec![KeyRule {
+                pattern: KeyPattern::new("bot*/group").unwrap(),
+                capacity,
+                overflow: Some(OverflowPolicy::DropOldest),
+            }],
+            paused: true,
+            flow_hint: Some(FlowHintPolicy { medium_load: 0.4, ..FlowHintPolicy::default() }),
+            idempotency_window: Span::from_secs(9),
+            ..QueueSettings::default()
+        };
         let view = QueueView {
             name: QueueName::new("q").unwrap(),
             settings: settings.clone(),
@@ -111,13 +235,25 @@ mod tests {
     }
 
     #[test]
+    fn hint_follows_the_load() {
+        let hint = |load| flow_hint(&FlowHintPolicy::default(), load);
+        let of = |load| (hint(load).load_level(), hint(load).batch_size);
+        assert_eq!(of(0.5), (v1::LoadLevel::Low, 20));
+        assert_eq!(of(0.51), (v1::LoadLevel::Medium, 10));
+        assert_eq!(of(0.81), (v1::LoadLevel::High, 5));
+    }
+
+    #[test]
     fn totals_keep_their_names() {
         let totals = super::totals(&QueueTotals {
             enqueued: 1,
             completed: 2,
             failed_attempts: 3,
             dead: 4,
+            dropped: 10,
             throttled: 5,
+            cancelled: 11,
+            expired: 12,
             drained: 6,
             requeued: 7,
             removed: 8,
@@ -128,7 +264,10 @@ mod tests {
             completed: 2,
             failed_attempts: 3,
             dead: 4,
+            dropped: 10,
             throttled: 5,
+            cancelled: 11,
+            expired: 12,
             drained: 6,
             requeued: 7,
             removed: 8,

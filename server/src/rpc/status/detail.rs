@@ -68,6 +68,27 @@ fn details(failure: &Failure) -> ErrorDetails {
         Failure::TooManyQueues => {
             details.add_quota_failure_violation("queues", failure.message());
         }
+        Failure::QueueFull { queue, .. } => {
+            details.add_quota_failure_violation(name_of(queue), failure.message());
+        }
+        Failure::IdempotencyFull => {
+            details.add_quota_failure_violation("idempotency_keys", failure.message());
+        }
+        Failure::TooManyBatches => {
+            details.add_quota_failure_violation("batches", failure.message());
+        }
+        Failure::NeverFits(_) => {
+            details.add_bad_request_violation("jobs", failure.message());
+        }
+        Failure::BatchNotFound(batch) => {
+            details.set_resource_info("sluice.v1.Batch", name_of(batch), "", failure.message());
+        }
+        Failure::WrongState { job, .. } => {
+            details.add_precondition_failure_violation("WRONG_STATE", name_of(job), failure.message());
+        }
+        Failure::QueueNotEmpty(queue) => {
+            details.add_precondition_failure_violation("QUEUE_NOT_EMPTY", name_of(queue), failure.message());
+        }
         Failure::StorageFull => {
             details.add_quota_failure_violation("disk", failure.message());
         }
@@ -112,6 +133,17 @@ mod tests {
         vec![
             Failure::Fields((0..Fields::MAX).map(|_| field()).collect()),
             Failure::RequestIdReused,
+            Failure::QueueFull {
+                queue: name(),
+                what: sluice_engine::Full::Queue,
+                retry_after: Duration::from_millis(100),
+            },
+            Failure::NeverFits(sluice_engine::Full::Key),
+            Failure::IdempotencyFull,
+            Failure::TooManyBatches,
+            Failure::BatchNotFound(name()),
+            Failure::WrongState { job: name(), state: sluice_engine::JobState::Dead },
+            Failure::QueueNotEmpty(name()),
             Failure::RequestTooLarge,
             Failure::RequestMalformed(name()),
             Failure::UnknownMethod,

@@ -70,7 +70,11 @@ async fn list(server: &mut Server, request: v1::ListJobsRequest) -> (Vec<v1::Job
 }
 
 fn filter(states: &[v1::JobState]) -> Option<v1::JobFilter> {
-    Some(v1::JobFilter { queue: "q".to_owned(), states: states.iter().map(|s| *s as i32).collect() })
+    Some(v1::JobFilter {
+        queue: "q".to_owned(),
+        states: states.iter().map(|s| *s as i32).collect(),
+        ..Default::default()
+    })
 }
 
 #[tokio::test]
@@ -125,16 +129,17 @@ async fn dead_jobs_are_requeued_and_purged() {
     for job in &server.take(10).await {
         server.nack(job, v1::NackReason::Rejected).await;
     }
-    let requeue = v1::RequeueJobsRequest { filter: filter(&[]), max_jobs: Some(4) };
+    let requeue = v1::RequeueJobsRequest { filter: filter(&[]), max_jobs: Some(4), ..Default::default() };
     let requeued = server.admin.requeue_jobs(requeue).await.unwrap().into_inner().requeued_jobs;
     assert_eq!(requeued, 4);
     let counts = server.status().await.counts.unwrap();
     assert_eq!((counts.ready, counts.dead), (4, 6));
-    let purge = v1::PurgeJobsRequest { filter: filter(&[v1::JobState::Dead]), max_jobs: None };
+    let purge =
+        v1::PurgeJobsRequest { filter: filter(&[v1::JobState::Dead]), max_jobs: None, ..Default::default() };
     assert_eq!(server.admin.purge_jobs(purge).await.unwrap().into_inner().purged_jobs, 6);
     assert_eq!(server.status().await.counts.unwrap().dead, 0);
-    let other = v1::JobFilter { queue: "nobody".to_owned(), states: Vec::new() };
-    let unknown = v1::RequeueJobsRequest { filter: Some(other), max_jobs: None };
+    let other = v1::JobFilter { queue: "nobody".to_owned(), states: Vec::new(), ..Default::default() };
+    let unknown = v1::RequeueJobsRequest { filter: Some(other), max_jobs: None, ..Default::default() };
     // Whether an unknown queue is an error or has no jobs: nothing is requeued.
     if let Ok(answer) = server.admin.requeue_jobs(unknown).await {
         assert_eq!(answer.into_inner().requeued_jobs, 0);
@@ -147,7 +152,11 @@ async fn pass_over_many_jobs_takes_several_slices() {
     for _ in 0..3 {
         server.put_in(vec![spec(""); 8_000]).await;
     }
-    let purge = v1::PurgeJobsRequest { filter: filter(&[v1::JobState::Ready]), max_jobs: Some(23_999) };
+    let purge = v1::PurgeJobsRequest {
+        filter: filter(&[v1::JobState::Ready]),
+        max_jobs: Some(23_999),
+        ..Default::default()
+    };
     assert_eq!(server.admin.purge_jobs(purge).await.unwrap().into_inner().purged_jobs, 23_999);
     assert_eq!(server.status().await.jobs, 1);
 }

@@ -69,7 +69,8 @@ async fn refused_request_names_its_fields_and_changes_nothing() {
 async fn job_that_never_was_is_not_found() {
     let mut server = Server::start().await;
     for job_id in ["1", "nobody", "18446744073709551615"] {
-        let request = v1::GetJobRequest { job_id: job_id.to_owned(), include_payload: true };
+        let request =
+            v1::GetJobRequest { job_id: job_id.to_owned(), include_payload: true, ..Default::default() };
         let status = server.queues.get_job(request).await.unwrap_err();
         assert_eq!(status.get_details_resource_info().unwrap().resource_name, job_id);
         assert_eq!(reason(Err::<(), _>(status)), (Code::NotFound, "JOB_NOT_FOUND".to_owned()));

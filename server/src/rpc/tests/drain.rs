@@ -74,8 +74,13 @@ async fn jobs_that_were_purged_since_are_left_out() {
     server.put_in(numbered(2_500)).await;
     pages(&mut server, drain("r")).await;
     let filter = |max_jobs| v1::PurgeJobsRequest {
-        filter: Some(v1::JobFilter { queue: "q".to_owned(), states: vec![v1::JobState::Drained as i32] }),
+        filter: Some(v1::JobFilter {
+            queue: "q".to_owned(),
+            states: vec![v1::JobState::Drained as i32],
+            ..Default::default()
+        }),
         max_jobs,
+        ..Default::default()
     };
     server.admin.purge_jobs(filter(Some(1_200))).await.unwrap();
     let rest = pages(&mut server, drain("r")).await;

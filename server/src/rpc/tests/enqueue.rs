@@ -29,7 +29,7 @@ async fn job_comes_back_as_it_went_in() {
     assert_eq!((&*job.labels["event"], &*job.content_type), ("push", "application/json"));
     assert_eq!((state(&job), job.queue_position, job.max_attempts), (v1::JobState::Ready, Some(1), 3));
     assert!(job.create_time.unwrap().seconds > 1_600_000_000);
-    let bare = v1::GetJobRequest { job_id: ids[0].clone(), include_payload: false };
+    let bare = v1::GetJobRequest { job_id: ids[0].clone(), include_payload: false, ..Default::default() };
     assert_eq!(server.queues.get_job(bare).await.unwrap().into_inner().job.unwrap().payload, None);
 }
 

@@ -52,7 +52,7 @@ async fn queue_that_is_not_there_is_empty_unless_we_are_strict() {
     let strict = RpcSettings { strict_queues: true, ..RpcSettings::default() };
     let mut server = Server::start_with(strict).await;
     let not_found = (Code::NotFound, "QUEUE_NOT_FOUND".to_owned());
-    let status = v1::GetQueueStatusRequest { queue: "q".to_owned() };
+    let status = v1::GetQueueStatusRequest { queue: "q".to_owned(), ..Default::default() };
     assert_eq!(reason(server.queues.get_queue_status(status).await), not_found);
     assert_eq!(reason(server.queues.watch_queue(watch()).await), not_found);
     assert_eq!(reason(server.queues.lease(lease(1)).await), not_found);

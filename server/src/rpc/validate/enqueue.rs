@@ -1,6 +1,9 @@
 //! Enqueue.
 
-use sluice_engine::{Enqueue, WallTime};
+use std::collections::HashMap;
+
+use sluice_engine::bound::{MAX_BATCH_TOTALS, MAX_WAIT};
+use sluice_engine::{BatchName, Enqueue, Span, WallTime};
 use sluice_proto::v1;
 
 use super::field::Fields;
@@ -20,12 +23,47 @@ pub(in crate::rpc) fn enqueue(
     let jobs = fields.items(Path::new("jobs"), request.jobs, |fields, at, spec| {
         fields.spec(at, spec, max_payload_bytes, now)
     });
-    let made = queue.zip(jobs).zip(request_id).map(|((queue, jobs), ())| {
+    let wait = fields.span(Path::new("wait_timeout"), request.wait_timeout, Span::ZERO..=MAX_WAIT);
+    let totals = fields.batch_totals(Path::new("batch_totals"), request.batch_totals);
+    let made = (|| {
+        let (queue, jobs, batch_totals) = (queue?, jobs?, totals?);
+        request_id?;
         let said = (!request.request_id.is_empty()).then_some(&*request.request_id);
-        let request = said.map(|id| request_key::enqueue(&queue, id, &jobs));
-        Enqueue { queue, jobs, request }
-    });
+        let request = said.map(|id| request_key::enqueue(&queue, id, &jobs, &batch_totals));
+        Some(Enqueue { queue, jobs, request, batch_totals, wait: wait?.unwrap_or(Span::ZERO) })
+    })();
     fields.made(made)
+}
+
+/// Whether a request, as one of a stream, may be: it must not wait.
+pub(in crate::rpc) fn no_wait(request: &v1::EnqueueRequest) -> Result<(), Failure> {
+    let mut fields = Fields::default();
+    let waits = request.wait_timeout.is_some_and(|wait| wait != prost_types::Duration::default());
+    if waits {
+        fields.wrong(Path::new("wait_timeout"), "must be 0 on a stream");
+    }
+    fields.made(Some(()))
+}
+
+impl Fields {
+    /// How many jobs batches will have, by name.
+    fn batch_totals(&mut self, at: Path<'_>, said: HashMap<String, u64>) -> Option<Vec<(BatchName, u64)>> {
+        if said.len() > MAX_BATCH_TOTALS {
+            self.wrong(at, format_args!("has more than {MAX_BATCH_TOTALS} entries"));
+            return None;
+        }
+        let count = said.len();
+        let mut said: Vec<(String, u64)> = said.into_iter().collect();
+        said.sort_unstable();
+        let mut totals = Vec::with_capacity(count);
+        for (name, total) in said {
+            match BatchName::new(&name) {
+                Ok(name) => totals.push((name, total)),
+                Err(error) => self.wrong(at.entry(&name), format_args!("has a name that {error}")),
+            }
+        }
+        (totals.len() == count).then_some(totals)
+    }
 }
 
 #[cfg(test)]
@@ -35,11 +73,7 @@ mod tests {
     const NOW: WallTime = WallTime(1_700_000_000_000_000_000);
 
     fn request() -> v1::EnqueueRequest {
-        v1::EnqueueRequest {
-            queue: "q".to_owned(),
-            jobs: vec![v1::JobSpec::default()],
-            request_id: String::new(),
-        }
+        v1::EnqueueRequest { queue: "q".to_owned(), jobs: vec![v1::JobSpec::default()], ..Default::default() }
     }
 
     fn wrong(request: v1::EnqueueRequest) -> Vec<String> {
@@ -63,6 +97,7 @@ mod tests {
             queue: String::new(),
             jobs: vec![v1::JobSpec { priority: Some(10), ..Default::default() }],
             request_id: "r".repeat(37),
+            ..Default::default()
         };
         assert_eq!(wrong(bad), ["queue", "request_id", "jobs[0].priority"]);
         assert_eq!(wrong(v1::EnqueueRequest { jobs: Vec::new(), ..request() }), ["jobs"]);

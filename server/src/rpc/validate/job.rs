@@ -2,16 +2,23 @@
 
 use std::collections::HashMap;
 
-use sluice_engine::bound::{MAX_ATTEMPTS, MAX_KEY_BYTES, MAX_KEY_SEGMENTS, MAX_LABEL_BYTES, MAX_LABELS};
-use sluice_engine::{Attributes, JobSpec, Key, NameError, Priority, RetryPatch, Start, WallTime};
+use sluice_engine::bound::{
+    MAX_ATTEMPTS, MAX_KEY_BYTES, MAX_KEY_SEGMENTS, MAX_LABEL_BYTES, MAX_LABELS, MAX_SPAN,
+};
+use sluice_engine::{
+    Attributes, BatchName, JobSpec, Key, NameError, Priority, RetryPatch, Span, Start, WallTime,
+};
 use sluice_proto::v1;
 
 use super::field::Fields;
 use super::path::Path;
 use super::span::ANY;
+use crate::idempotency;
 
 /// The largest multiplier of a retry policy: from 1 ms it passes 10 years in six steps.
 const MAX_MULTIPLIER: f64 = 100.0;
+/// A time to live of nothing would be a job that is never there.
+const SHORTEST: Span = Span(1);
 
 impl Fields {
     /// A job to put in.
@@ -32,6 +39,10 @@ impl Fields {
         let retry = self.retry(at.then("retry_policy"), spec.retry_policy);
         let labels = self.labels(at.then("labels"), spec.labels);
         let content_type = self.id(at.then("content_type"), &spec.content_type);
+        let ttl = self.span(at.then("ttl"), spec.ttl, SHORTEST..=MAX_SPAN);
+        let idempotency_key = self.id(at.then("idempotency_key"), &spec.idempotency_key);
+        let batch = self.batch(at.then("batch_id"), &spec.batch_id);
+        let has_key = !spec.idempotency_key.is_empty();
         Some(JobSpec {
             payload: spec.payload,
             key: key?,
@@ -41,7 +52,11 @@ impl Fields {
             attributes: Attributes {
                 labels: labels?,
                 content_type: content_type.map(|()| spec.content_type.into_boxed_str())?,
+                idempotency_key: idempotency_key.map(|()| spec.idempotency_key.clone().into_boxed_str())?,
             },
+            ttl: ttl?,
+            idempotency: has_key.then(|| idempotency::hash(&spec.idempotency_key)),
+            batch: batch?,
         })
     }
 
@@ -62,7 +77,16 @@ impl Fields {
         })
     }
 
-    fn key(&mut self, at: Path<'_>, key: String) -> Option<Key> {
+    /// The name of a batch, if one was said.
+    pub(super) fn batch(&mut self, at: Path<'_>, name: &str) -> Option<Option<BatchName>> {
+        if name.is_empty() {
+            return Some(None);
+        }
+        BatchName::new(name).map(Some).map_err(|error| self.wrong(at, error)).ok()
+    }
+
+    /// A key, or the beginning of one.
+    pub(super) fn key(&mut self, at: Path<'_>, key: String) -> Option<Key> {
         Key::new(key)
             .map_err(|error| match error {
                 NameError::TooLong => self.wrong(at, format_args!("has more than {MAX_KEY_BYTES} bytes")),
@@ -81,11 +105,23 @@ impl Fields {
         run_time: &Option<prost_types::Timestamp>,
         now: WallTime,
     ) -> Option<Start> {
+        self.start_at(at.then("delay"), at.then("run_time"), delay, run_time, now)
+    }
+
+    /// When a job may run, with where that is said.
+    pub(super) fn start_at(
+        &mut self,
+        delay_at: Path<'_>,
+        time_at: Path<'_>,
+        delay: &Option<prost_types::Duration>,
+        run_time: &Option<prost_types::Timestamp>,
+        now: WallTime,
+    ) -> Option<Start> {
         let both = delay.is_some() && run_time.is_some();
-        let delay = self.span(at.then("delay"), *delay, ANY);
-        let time = self.time(at.then("run_time"), *run_time, now);
+        let delay = self.span(delay_at, *delay, ANY);
+        let time = self.time(time_at, *run_time, now);
         if both {
-            self.wrong(at.then("run_time"), "must not be said together with delay");
+            self.wrong(time_at, "must not be said together with delay");
             return None;
         }
         Some(match (delay?, time?) {
@@ -95,7 +131,11 @@ impl Fields {
         })
     }
 
-    fn labels(&mut self, at: Path<'_>, said: HashMap<String, String>) -> Option<Vec<(Box<str>, Box<str>)>> {
+    pub(super) fn labels(
+        &mut self,
+        at: Path<'_>,
+        said: HashMap<String, String>,
+    ) -> Option<Vec<(Box<str>, Box<str>)>> {
         if said.len() > MAX_LABELS {
             self.wrong(at, format_args!("has more than {MAX_LABELS} entries"));
             return None;
@@ -120,11 +160,9 @@ impl Fields {
 
 #[cfg(test)]
 mod tests {
-    use prost_types::{Duration, Timestamp};
-    use sluice_engine::Span;
-
     use super::*;
     use crate::rpc::status::Failure;
+    use prost_types::{Duration, Timestamp};
 
     const NOW: WallTime = WallTime(1_700_000_000_000_000_000);
 
@@ -174,6 +212,9 @@ mod tests {
             }),
             labels: [("b".to_owned(), "2".to_owned()), ("a".to_owned(), "1".to_owned())].into(),
             content_type: "text/plain".to_owned(),
+            ttl: Some(Duration { seconds: 60, nanos: 0 }),
+            idempotency_key: "once".to_owned(),
+            batch_id: "b".to_owned(),
         };
         let made = check(spec).unwrap();
         assert_eq!(&made.payload[..], b"hi");
@@ -192,6 +233,9 @@ mod tests {
         );
         assert_eq!(made.attributes.labels, [("a".into(), "1".into()), ("b".into(), "2".into())]);
         assert_eq!(&*made.attributes.content_type, "text/plain");
+        assert_eq!((made.ttl, made.batch.as_deref()), (Some(Span::from_secs(60)), Some("b")));
+        assert_eq!(&*made.attributes.idempotency_key, "once");
+        assert_eq!(made.idempotency, Some(idempotency::hash("once")));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! PutQueue: a queue's settings, all of them or those that a mask names.
 
 use sluice_engine::bound::{MAX_LEASE, MAX_RETENTION_BYTES, MIN_LEASE};
-use sluice_engine::{PutQueue, QueuePatch, QueueSettings, RetryPatch, RetryPolicy};
+use sluice_engine::{PutQueue, QueuePatch, QueueSettings, RetryPatch};
 use sluice_proto::v1;
 
 use super::field::Fields;
@@ -49,6 +49,13 @@ impl Fields {
         let bytes = self.said_number(bytes_at, queue.retention_bytes, 0..=MAX_RETENTION_BYTES);
         let dead = self.span(at.then("dead_retention"), queue.dead_retention, ANY);
         let ageing = self.span(at.then("priority_ageing"), queue.priority_ageing, ANY);
+        let capacity = self.capacity(at, queue.max_jobs, queue.max_bytes);
+        let overflow = self.overflow(at.then("overflow_policy"), queue.overflow_policy);
+        let reserve = self.reserve(at.then("reserve"), queue.reserve);
+        let key_rules = self.key_rules(at.then("key_rules"), &queue.key_rules);
+        let flow_hint = self.flow_hint(at.then("flow_hint"), queue.flow_hint);
+        let window = self.span(at.then("idempotency_window"), queue.idempotency_window, ANY);
+        let capacity = capacity?;
         Some(QueuePatch {
             retry: retry?,
             lease_duration: lease?,
@@ -56,6 +63,14 @@ impl Fields {
             retention_bytes: bytes?,
             dead_retention: dead?,
             priority_ageing: ageing?,
+            max_jobs: Some(capacity.jobs),
+            max_bytes: Some(capacity.bytes),
+            overflow: overflow?,
+            reserve: Some(reserve?),
+            key_rules: Some(key_rules?),
+            paused: Some(queue.paused),
+            flow_hint: Some(flow_hint?),
+            idempotency_window: window?,
         })
     }
 
@@ -75,86 +90,100 @@ impl Fields {
     }
 }
 
-/// The fields that are to change.
+/// The fields that are to change: a bit for each of [`Mask::PATHS`].
 #[derive(Clone, Copy, Default)]
-struct Mask {
-    max_attempts: bool,
-    initial_backoff: bool,
-    multiplier: bool,
-    max_backoff: bool,
-    jitter: bool,
-    lease_duration: bool,
-    retention: bool,
-    retention_bytes: bool,
-    dead_retention: bool,
-    priority_ageing: bool,
-}
+struct Mask(u32);
 
 impl Mask {
-    const ALL: Mask = Mask {
-        max_attempts: true,
-        initial_backoff: true,
-        multiplier: true,
-        max_backoff: true,
-        jitter: true,
-        lease_duration: true,
-        retention: true,
-        retention_bytes: true,
-        dead_retention: true,
-        priority_ageing: true,
-    };
+    /// Every field that can be set.
+    const PATHS: [&str; 18] = [
+        "retry_policy.max_attempts",
+        "retry_policy.initial_backoff",
+        "retry_policy.multiplier",
+        "retry_policy.max_backoff",
+        "retry_policy.jitter",
+        "lease_duration",
+        "retention",
+        "retention_bytes",
+        "dead_retention",
+        "priority_ageing",
+        "max_jobs",
+        "max_bytes",
+        "overflow_policy",
+        "reserve",
+        "key_rules",
+        "paused",
+        "flow_hint",
+        "idempotency_window",
+    ];
+    const ALL: Mask = Mask((1 << Mask::PATHS.len()) - 1);
 
-    /// Adds the field at `path`; false when there is none that can be set.
+    /// Adds the field at `path`, or the fields below it; false when there is none that can be set.
     fn add(&mut self, path: &str) -> bool {
-        let field = match path {
-            "*" => {
-                *self = Mask::ALL;
-                return true;
-            }
-            "retry_policy" => {
-                self.max_attempts = true;
-                self.initial_backoff = true;
-                self.multiplier = true;
-                self.max_backoff = true;
-                self.jitter = true;
-                return true;
-            }
-            "retry_policy.max_attempts" => &mut self.max_attempts,
-            "retry_policy.initial_backoff" => &mut self.initial_backoff,
-            "retry_policy.multiplier" => &mut self.multiplier,
-            "retry_policy.max_backoff" => &mut self.max_backoff,
-            "retry_policy.jitter" => &mut self.jitter,
-            "lease_duration" => &mut self.lease_duration,
-            "retention" => &mut self.retention,
-            "retention_bytes" => &mut self.retention_bytes,
-            "dead_retention" => &mut self.dead_retention,
-            "priority_ageing" => &mut self.priority_ageing,
-            _ => return false,
+        if path == "*" {
+            *self = Mask::ALL;
+            return true;
+        }
+        let is_meant = |known: &str| {
+            known.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
-        *field = true;
-        true
+        let mut bits = 0;
+        for (bit, known) in Mask::PATHS.iter().enumerate() {
+            bits |= u32::from(!path.is_empty() && is_meant(known)) << bit;
+        }
+        self.0 |= bits;
+        bits != 0
+    }
+
+    fn has(self, path: &str) -> bool {
+        let bit = Mask::PATHS.iter().position(|known| *known == path);
+        bit.is_some_and(|bit| self.0 & 1 << bit != 0)
     }
 
     /// What is to change: a field that is named and not said goes back to its default.
     fn patch(self, said: QueuePatch) -> QueuePatch {
         let default = QueueSettings::default();
-        let RetryPolicy { max_attempts, initial_backoff, multiplier, max_backoff, jitter } = default.retry;
+        let retry = default.retry;
         fn set<T>(named: bool, said: Option<T>, default: T) -> Option<T> {
             named.then(|| said.unwrap_or(default))
         }
         QueuePatch {
             retry: RetryPatch {
-                max_attempts: set(self.max_attempts, said.retry.max_attempts, max_attempts),
-                initial_backoff: set(self.initial_backoff, said.retry.initial_backoff, initial_backoff),
-                multiplier: set(self.multiplier, said.retry.multiplier, multiplier),
-                max_backoff: set(self.max_backoff, said.retry.max_backoff, max_backoff),
-                jitter: set(self.jitter, said.retry.jitter, jitter),
+                max_attempts: set(
+                    self.has("retry_policy.max_attempts"),
+                    said.retry.max_attempts,
+                    retry.max_attempts,
+                ),
+                initial_backoff: set(
+                    self.has("retry_policy.initial_backoff"),
+                    said.retry.initial_backoff,
+                    retry.initial_backoff,
+                ),
+                multiplier: set(self.has("retry_policy.multiplier"), said.retry.multiplier, retry.multiplier),
+                max_backoff: set(
+                    self.has("retry_policy.max_backoff"),
+                    said.retry.max_backoff,
+                    retry.max_backoff,
+                ),
+                jitter: set(self.has("retry_policy.jitter"), said.retry.jitter, retry.jitter),
             },
-            lease_duration: set(self.lease_duration, said.lease_duration, default.lease_duration),
-            retention: set(self.retention, said.retention, default.retention),
-            retention_bytes: set(self.retention_bytes, said.retention_bytes, default.retention_bytes),
-            dead_retention: set(self.dead_retention, said.dead_retention, default.dead_retention),
-            priority_ageing: set(self.priority_ageing, said.priority_ageing, default.priority_ageing),
+            lease_duration: set(self.has("lease_duration"), said.lease_duration, default.lease_duration),
+            retention: set(self.has("retention"), said.retention, default.retention),
+            retention_bytes: set(self.has("retention_bytes"), said.retention_bytes, default.retention_bytes),
+            dead_retention: set(self.has("dead_retention"), said.dead_retention, default.dead_retention),
+            priority_ageing: set(self.has("priority_ageing"), said.priority_ageing, default.priority_ageing),
+            max_jobs: set(self.has("max_jobs"), said.max_jobs, default.capacity.jobs),
+            max_bytes: set(self.has("max_bytes"), said.max_bytes, default.capacity.bytes),
+            overflow: set(self.has("overflow_policy"), said.overflow, default.overflow),
+            reserve: set(self.has("reserve"), said.reserve, default.reserve),
+            key_rules: set(self.has("key_rules"), said.key_rules, default.key_rules),
+            paused: set(self.has("paused"), said.paused, default.paused),
+            flow_hint: set(self.has("flow_hint"), said.flow_hint, default.flow_hint),
+            idempotency_window: set(
+                self.has("idempotency_window"),
+                said.idempotency_window,
+                default.idempotency_window,
+            ),
         }
     }
 }
@@ -216,20 +245,12 @@ mod tests {
 
     #[test]
     fn every_setting_can_be_named() {
-        let names = [
-            "retry_policy.max_attempts",
-            "retry_policy.initial_backoff",
-            "retry_policy.multiplier",
-            "retry_policy.max_backoff",
-            "retry_policy.jitter",
-            "lease_duration",
-            "retention",
-            "retention_bytes",
-            "dead_retention",
-            "priority_ageing",
-        ];
+        let names = Mask::PATHS;
         let whole = put(v1::Queue::default(), &["*"]).unwrap().patch;
         assert_eq!(put(v1::Queue::default(), &names).unwrap().patch, whole);
+        let parts = put(v1::Queue::default(), &["retry_policy"]).unwrap().patch;
+        assert_eq!(parts.retry, whole.retry);
+        assert_eq!(QueuePatch { retry: whole.retry, ..Default::default() }, parts);
         let patches: Vec<QueuePatch> =
             names.iter().map(|n| put(v1::Queue::default(), &[n]).unwrap().patch).collect();
         for (i, patch) in patches.iter().enumerate() {
@@ -269,6 +290,10 @@ mod tests {
             ("dead_retention", v1::Queue { dead_retention: seconds(i64::MAX), ..q() }),
             ("priority_ageing", v1::Queue { priority_ageing: seconds(i64::MIN), ..q() }),
             ("etag", v1::Queue { etag: "1".repeat(129), ..q() }),
+            ("max_jobs", v1::Queue { max_jobs: Some(0), ..q() }),
+            ("max_bytes", v1::Queue { max_bytes: Some((1 << 50) + 1), ..q() }),
+            ("overflow_policy", v1::Queue { overflow_policy: 4, ..q() }),
+            ("idempotency_window", v1::Queue { idempotency_window: seconds(-1), ..q() }),
         ];
         for (field, queue) in cases {
             assert_eq!(wrong(put(queue, &[])), [format!("queue.{field}")]);

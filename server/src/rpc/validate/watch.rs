@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sluice_engine::{QueueName, Span};
+use sluice_engine::{Key, QueueName, Span};
 use sluice_proto::v1;
 
 use super::field::Fields;
@@ -37,6 +37,47 @@ pub(in crate::rpc) fn watch(request: v1::WatchQueueRequest) -> Result<WatchCall,
     fields.made(made)
 }
 
+/// Whose status is wanted.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::rpc) struct StatusCall {
+    /// Of which queue.
+    pub(in crate::rpc) queue: QueueName,
+    /// Of which key; the empty one: of the whole queue.
+    pub(in crate::rpc) key: Key,
+}
+
+/// Whose status is wanted.
+pub(in crate::rpc) fn status(request: v1::GetQueueStatusRequest) -> Result<StatusCall, Failure> {
+    let mut fields = Fields::default();
+    let queue = fields.queue(Path::new("queue"), &request.queue);
+    let key = fields.key(Path::new("key"), request.key);
+    fields.made(queue.zip(key).map(|(queue, key)| StatusCall { queue, key }))
+}
+
+/// What to watch, by pattern.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::rpc) struct WatchManyCall {
+    /// Which queues.
+    pub(in crate::rpc) pattern: Box<str>,
+    /// The least time between two messages.
+    pub(in crate::rpc) min_interval: Duration,
+}
+
+/// What to watch, by pattern.
+pub(in crate::rpc) fn watch_many(request: v1::WatchQueuesRequest) -> Result<WatchManyCall, Failure> {
+    let mut fields = Fields::default();
+    let at = Path::new("queue_pattern");
+    let pattern = if request.queue_pattern.is_empty() { "*" } else { &*request.queue_pattern };
+    // A pattern is a name with stars in it.
+    let name = QueueName::new(&pattern.replace('*', "-")).map_err(|error| fields.wrong(at, error)).ok();
+    let interval = fields.span(Path::new("min_interval"), request.min_interval, MIN_INTERVAL..=MAX_INTERVAL);
+    let made = name.zip(interval).map(|(_, interval)| WatchManyCall {
+        pattern: pattern.into(),
+        min_interval: Duration::from_nanos(interval.unwrap_or(DEFAULT_INTERVAL).0),
+    });
+    fields.made(made)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,5 +97,17 @@ mod tests {
         assert_eq!(interval(60, 1), None);
         assert_eq!(interval(0, -1), None);
         assert!(watch(v1::WatchQueueRequest::default()).is_err());
+    }
+
+    #[test]
+    fn pattern_is_a_name_with_stars() {
+        let of = |pattern: &str| {
+            let request = v1::WatchQueuesRequest { queue_pattern: pattern.to_owned(), ..Default::default() };
+            watch_many(request).map(|call| call.pattern.to_string()).ok()
+        };
+        assert_eq!(of("").as_deref(), Some("*"));
+        assert_eq!(of("sms.*").as_deref(), Some("sms.*"));
+        assert_eq!(of("a b"), None);
+        assert_eq!(of(&"q".repeat(129)), None);
     }
 }

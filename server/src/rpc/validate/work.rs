@@ -1,4 +1,4 @@
-//! Lease.
+//! Lease and Work.
 
 use sluice_engine::bound::{MAX_LEASE, MAX_LEASE_JOBS, MAX_WAIT, MIN_LEASE};
 use sluice_engine::{Lease, Span};
@@ -27,6 +27,48 @@ pub(in crate::rpc) fn lease(request: v1::LeaseRequest, max_bytes: usize) -> Resu
         })
     })();
     fields.made(made)
+}
+
+/// Who works, and on what: the lease to ask for again and again, and how many jobs may be held at a time.
+pub(in crate::rpc) fn work_start(start: v1::WorkStart, max_bytes: usize) -> Result<(Lease, usize), Failure> {
+    let mut fields = Fields::default();
+    let at = Path::new("start");
+    let queue = fields.queue(at.then("queue"), &start.queue);
+    let duration = fields.span(at.then("lease_duration"), start.lease_duration, MIN_LEASE..=MAX_LEASE);
+    let worker = fields.id(at.then("worker_id"), &start.worker_id);
+    let credit = fields.number(at.then("credit"), Some(start.credit), 0..=MAX_LEASE_JOBS, 0);
+    let made = (|| {
+        let lease = Lease {
+            queue: queue?,
+            max_jobs: 1,
+            max_bytes,
+            lease_duration: duration?,
+            wait: MAX_WAIT,
+            worker: worker.map(|()| start.worker_id.into())?,
+        };
+        Some((lease, credit? as usize))
+    })();
+    fields.made(made)
+}
+
+/// The jobs that a worker may hold when it may hold `more` than `credit`.
+pub(in crate::rpc) fn credit(credit: usize, more: u32) -> Result<usize, Failure> {
+    let mut fields = Fields::default();
+    let sum = credit.saturating_add(more as usize);
+    if sum > MAX_LEASE_JOBS as usize {
+        fields.wrong(Path::new("credit"), format_args!("is more than {MAX_LEASE_JOBS} in all"));
+    }
+    fields.made(Some(sum))
+}
+
+/// A message of a worker that does not belong where it stands.
+pub(in crate::rpc) fn out_of_turn(field: &'static str, what: &str) -> Failure {
+    let mut fields = Fields::default();
+    fields.wrong(Path::new(field), what);
+    match fields.made(None::<()>) {
+        Err(failure) => failure,
+        Ok(()) => Failure::Internal,
+    }
 }
 
 #[cfg(test)]

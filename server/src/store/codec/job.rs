@@ -97,6 +97,7 @@ impl<'a> RawJob<'a> {
             priority,
             start: self.start,
             retry: self.retry,
+            ..JobSpec::default()
         })
     }
 }
@@ -119,7 +120,7 @@ pub(crate) fn get_attributes(input: &mut &[u8]) -> Result<Attributes, DecodeErro
     for _ in 0..count {
         labels.push((get_text(input)?.into(), get_text(input)?.into()));
     }
-    Ok(Attributes { labels, content_type })
+    Ok(Attributes { labels, content_type, ..Attributes::default() })
 }
 
 fn put_fields(out: &mut Vec<u8>, job: &JobSpec) {

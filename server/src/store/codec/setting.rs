@@ -24,6 +24,7 @@ pub(crate) fn get_settings(input: &mut &[u8]) -> Result<QueueSettings, DecodeErr
         retention_bytes: input.try_get_u64_le()?,
         dead_retention: Span(input.try_get_u64_le()?),
         priority_ageing: Span(input.try_get_u64_le()?),
+        ..QueueSettings::default()
     })
 }
 

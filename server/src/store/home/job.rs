@@ -110,6 +110,8 @@ pub(crate) fn decode(key: &[u8], value: &[u8]) -> Result<StoredJob, Malformed> {
         attempts,
         requeues,
         nacked: flags & 1 != 0,
+        cancel_requested: false,
+        batch: None,
         detail: detail.map(Box::new),
     };
     Ok(StoredJob { as_of, record, result_apart })

@@ -72,13 +72,13 @@ pub(crate) fn decode(id: QueueId, whole: &[u8]) -> Result<QueueRecord, Malformed
         drained: d.u64()?,
         requeued: d.u64()?,
         removed: d.u64()?,
-        failed_by_code: BTreeMap::new(),
+        ..QueueTotals::default()
     };
     for _ in 0..d.u64()? {
         totals.failed_by_code.insert(d.text()?.into(), d.u64()?);
     }
     d.end()?;
-    Ok(QueueRecord { id, name, settings, version, create_time, totals })
+    Ok(QueueRecord { id, name, settings, version, create_time, totals, deleted: false })
 }
 
 fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {

@@ -54,7 +54,7 @@ pub(crate) fn decode(key: &[u8], value: &[u8]) -> Result<Vec<RequestRecord>, Mal
     while !d.is_empty() {
         let request = RequestKey { id: d.u128()?, content: d.fixed_u64()? };
         let time = Timestamp(d.fixed_u64()?);
-        let answer = Enqueued { first: JobId(d.fixed_u64()?), count: d.fixed_u32()? };
+        let answer = Enqueued { first: JobId(d.fixed_u64()?), count: d.fixed_u32()?, besides: None };
         requests.push(RequestRecord { request, answer, time });
     }
     Ok(requests)

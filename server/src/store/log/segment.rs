@@ -165,15 +165,25 @@ fn jobs_of(mutation: &Mutation) -> &[JobId] {
         | Mutation::Extended { id, .. }
         | Mutation::Acked { id, .. }
         | Mutation::Returned { id, .. }
+        | Mutation::Updated { id, .. }
+        | Mutation::CancelRequested { id }
+        | Mutation::Cancelled { id }
+        | Mutation::RequeuedLater { id, .. }
         | Mutation::Requeued { id, .. } => std::slice::from_ref(id),
         Mutation::Leased { jobs, .. }
         | Mutation::Drained { jobs, .. }
+        | Mutation::Expired { jobs }
+        | Mutation::Dropped { jobs }
         | Mutation::Purged { jobs }
         | Mutation::Forgotten { jobs } => jobs,
         Mutation::QueuePut { .. }
         | Mutation::Enqueued { .. }
         | Mutation::DrainForgotten { .. }
         | Mutation::Requested { .. }
+        | Mutation::BatchAnnounced { .. }
+        | Mutation::BatchesForgotten { .. }
+        | Mutation::QueueDeleted { .. }
+        | Mutation::QueueForgotten { .. }
         | Mutation::Retired { .. } => &[],
     }
 }

@@ -88,14 +88,22 @@ pub(crate) fn good(method: &MethodDescriptor, world: &World) -> DynamicMessage {
             ..spec::job("good")
         }],
         request_id: String::new(),
+        ..Default::default()
     };
     let filter = |states: &[JobState]| {
-        Some(JobFilter { queue: queue(), states: states.iter().map(|state| *state as i32).collect() })
+        Some(JobFilter {
+            queue: queue(),
+            states: states.iter().map(|state| *state as i32).collect(),
+            ..Default::default()
+        })
     };
     let bytes = match method.name() {
         "Enqueue" => enqueue().encode_to_vec(),
         "EnqueueStream" => EnqueueStreamRequest { sequence: 1, request: Some(enqueue()) }.encode_to_vec(),
-        "GetJob" => GetJobRequest { job_id: world.ready.clone(), include_payload: true }.encode_to_vec(),
+        "GetJob" => {
+            GetJobRequest { job_id: world.ready.clone(), include_payload: true, ..Default::default() }
+                .encode_to_vec()
+        }
         "Lease" => LeaseRequest { queue: queue(), ..LeaseRequest::default() }.encode_to_vec(),
         "Ack" => AckRequest { acks: vec![Ack { job_id, lease_token, result: None }] }.encode_to_vec(),
         "Nack" => {
@@ -107,7 +115,7 @@ pub(crate) fn good(method: &MethodDescriptor, world: &World) -> DynamicMessage {
             let leases = vec![LeaseExtension { job_id, lease_token, lease_duration: None }];
             ExtendLeaseRequest { leases }.encode_to_vec()
         }
-        "GetQueueStatus" => GetQueueStatusRequest { queue: queue() }.encode_to_vec(),
+        "GetQueueStatus" => GetQueueStatusRequest { queue: queue(), ..Default::default() }.encode_to_vec(),
         "WatchQueue" => WatchQueueRequest { queue: queue(), min_interval: None }.encode_to_vec(),
         "Drain" => {
             let request_id = "good".to_owned();
@@ -123,9 +131,13 @@ pub(crate) fn good(method: &MethodDescriptor, world: &World) -> DynamicMessage {
         "ListJobs" => ListJobsRequest { filter: filter(&[JobState::Ready]), ..ListJobsRequest::default() }
             .encode_to_vec(),
         "RequeueJobs" => {
-            RequeueJobsRequest { filter: filter(&[JobState::Dead]), max_jobs: None }.encode_to_vec()
+            RequeueJobsRequest { filter: filter(&[JobState::Dead]), max_jobs: None, ..Default::default() }
+                .encode_to_vec()
         }
-        "PurgeJobs" => PurgeJobsRequest { filter: filter(&[JobState::Dead]), max_jobs: None }.encode_to_vec(),
+        "PurgeJobs" => {
+            PurgeJobsRequest { filter: filter(&[JobState::Dead]), max_jobs: None, ..Default::default() }
+                .encode_to_vec()
+        }
         "GetServerInfo" => GetServerInfoRequest {}.encode_to_vec(),
         other => panic!("{other} has no good request yet: add one, and a row for each of its fields"),
     };

@@ -1,0 +1,178 @@
+//! Enqueue calls that wait for room: at each place in order of arrival.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::bound::{MAX_WAITING_ENQUEUE_BYTES, MAX_WAITING_ENQUEUES};
+use crate::command::Enqueue;
+use crate::engine::capacity::Place;
+use crate::engine::enqueue::Admission;
+use crate::engine::{Effects, Engine};
+use crate::id::{QueueId, Ticket};
+use crate::job::JobSpec;
+use crate::ledger::jobs::Job;
+use crate::ledger::keys::Keys;
+use crate::name::Key;
+use crate::outcome::{Full, Refusal};
+use crate::time::{Now, Timestamp};
+
+/// All that wait. Tickets grow, so their order is that of arrival.
+#[derive(Default)]
+pub(crate) struct WaitingRoom {
+    calls: BTreeMap<Ticket, Call>,
+    at: BTreeMap<Place, BTreeSet<Ticket>>,
+    by_queue: BTreeMap<QueueId, usize>,
+    by_timeout: BTreeSet<(Timestamp, Ticket)>,
+    bytes: usize,
+    /// Places where room may have been made since they were looked at.
+    stirred: BTreeSet<Place>,
+}
+
+struct Call {
+    enqueue: Enqueue,
+    place: Place,
+    timeout: Timestamp,
+    bytes: usize,
+}
+
+impl WaitingRoom {
+    pub(crate) fn len_of(&self, queue: QueueId) -> usize {
+        self.by_queue.get(&queue).copied().unwrap_or(0)
+    }
+
+    /// Whether one more may wait.
+    pub(crate) fn has_space(&self, enqueue: &Enqueue) -> bool {
+        self.calls.len() < MAX_WAITING_ENQUEUES
+            && self.bytes + bytes_of(&enqueue.jobs) <= MAX_WAITING_ENQUEUE_BYTES
+    }
+
+    pub(crate) fn add(&mut self, ticket: Ticket, enqueue: Enqueue, place: Place, now: Timestamp) {
+        let (timeout, bytes) = (now + enqueue.wait, bytes_of(&enqueue.jobs));
+        self.put(ticket, Call { enqueue, place, timeout, bytes });
+    }
+
+    /// Whoever held the ticket is gone.
+    pub(crate) fn remove(&mut self, ticket: Ticket) -> Option<QueueId> {
+        let call = self.take(ticket)?;
+        // Who comes next may fit where this one did not.
+        self.stirred.insert(call.place.clone());
+        Some(call.place.queue)
+    }
+
+    pub(crate) fn next_timeout(&self) -> Option<Timestamp> {
+        self.by_timeout.first().map(|(time, _)| *time)
+    }
+
+    /// A job of `queue` may have left: there may be room.
+    pub(crate) fn stir(&mut self, job: &Job, keys: &Keys) {
+        if self.len_of(job.queue) == 0 {
+            return;
+        }
+        self.stir_place(Place { queue: job.queue, key: Key::default() });
+        for key in keys.chain(job.key) {
+            self.stir_place(Place { queue: job.queue, key: keys.text(key).clone() });
+        }
+    }
+
+    /// Anything may have changed for those that wait in `queue`.
+    pub(crate) fn stir_all(&mut self, queue: QueueId) {
+        let places = self.at.keys().filter(|place| place.queue == queue);
+        self.stirred.extend(places.cloned());
+    }
+
+    fn stir_place(&mut self, place: Place) {
+        if self.at.contains_key(&place) {
+            self.stirred.insert(place);
+        }
+    }
+
+    /// Who waits at a place and came first.
+    pub(super) fn first(&self, place: &Place) -> Option<Ticket> {
+        self.at.get(place)?.first().copied()
+    }
+
+    fn put(&mut self, ticket: Ticket, call: Call) {
+        self.bytes += call.bytes;
+        self.by_timeout.insert((call.timeout, ticket));
+        *self.by_queue.entry(call.place.queue).or_default() += 1;
+        self.at.entry(call.place.clone()).or_default().insert(ticket);
+        self.calls.insert(ticket, call);
+    }
+
+    fn take(&mut self, ticket: Ticket) -> Option<Call> {
+        let call = self.calls.remove(&ticket)?;
+        self.bytes -= call.bytes;
+        self.by_timeout.remove(&(call.timeout, ticket));
+        if let Some(count) = self.by_queue.get_mut(&call.place.queue) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_queue.remove(&call.place.queue);
+            }
+        }
+        if let Some(tickets) = self.at.get_mut(&call.place) {
+            tickets.remove(&ticket);
+            if tickets.is_empty() {
+                self.at.remove(&call.place);
+            }
+        }
+        Some(call)
+    }
+
+    fn pop_timed_out(&mut self, now: Timestamp) -> Option<(Ticket, Call)> {
+        let &(time, ticket) = self.by_timeout.first()?;
+        if time > now {
+            return None;
+        }
+        self.take(ticket).map(|call| (ticket, call))
+    }
+}
+
+impl Engine {
+    /// Lets in who waits where room was made, the first at each place first, and tells those whose time has
+    /// passed.
+    pub(super) fn serve_room(&mut self, now: Now, effects: &mut Effects) {
+        while let Some(place) = self.room.stirred.pop_first() {
+            while let Some(ticket) = self.room.first(&place)
+                && self.serve_one(ticket, &place, now, effects)
+            {}
+        }
+        while let Some((ticket, call)) = self.room.pop_timed_out(now.engine) {
+            let what = if call.place.key.is_empty() { Full::Queue } else { Full::Key };
+            let retry_after = self.room_in(call.place.queue, now);
+            effects.answers.push((ticket, Err(Refusal::Full { what, retry_after })));
+            effects.touch(call.place.queue);
+            self.room.stirred.insert(call.place);
+        }
+    }
+
+    /// Tries the first who waits at `place`. Whether the next may be tried.
+    fn serve_one(&mut self, ticket: Ticket, place: &Place, now: Now, effects: &mut Effects) -> bool {
+        let Some(mut call) = self.room.take(ticket) else { return false };
+        effects.touch(place.queue);
+        match self.admit(ticket, &mut call.enqueue, now, effects) {
+            Admission::Answered(answer) => {
+                effects.answers.push((ticket, answer));
+                true
+            }
+            Admission::Blocked(at) => {
+                let is_elsewhere = at != *place;
+                call.place = at;
+                self.room.put(ticket, call);
+                is_elsewhere
+            }
+        }
+    }
+
+    /// Those that wait for a queue that is no more.
+    pub(super) fn turn_away(&mut self, queue: QueueId, effects: &mut Effects) {
+        let waiting = self.room.calls.iter().filter(|(_, call)| call.place.queue == queue);
+        let tickets: Vec<Ticket> = waiting.map(|(ticket, _)| *ticket).collect();
+        for ticket in tickets {
+            self.room.take(ticket);
+            effects.answers.push((ticket, Err(Refusal::QueueNotFound)));
+        }
+    }
+}
+
+fn bytes_of(jobs: &[JobSpec]) -> usize {
+    jobs.iter().map(|job| size_of::<JobSpec>() + job.bytes() as usize).sum()
+}
