@@ -25,7 +25,7 @@ pub(super) enum Admission {
 
 impl Engine {
     pub(super) fn enqueue(&mut self, ticket: Ticket, mut enqueue: Enqueue, now: Now, effects: &mut Effects) {
-        let answer = match self.admit(&mut enqueue, None, now, effects) {
+        let answer = match self.admit(ticket, &mut enqueue, now, effects) {
             Admission::Answered(answer) => answer,
             Admission::Blocked(place) if enqueue.wait == Span::ZERO || !self.room.has_space(&enqueue) => {
                 let what = match (enqueue.wait, place.key.is_empty()) {
@@ -43,12 +43,12 @@ impl Engine {
         effects.answers.push((ticket, answer));
     }
 
-    /// Puts the jobs in if nothing stands in the way. `served` is the place where the call has waited and is the
-    /// first; another call does not go before those that wait. When it is blocked, `enqueue` is as it was.
+    /// Puts the jobs in if nothing stands in the way: no lack of room, and nobody who waits for it since before
+    /// `ticket`. When it is blocked, `enqueue` is as it was.
     pub(super) fn admit(
         &mut self,
+        ticket: Ticket,
         enqueue: &mut Enqueue,
-        served: Option<&Place>,
         now: Now,
         effects: &mut Effects,
     ) -> Admission {
@@ -65,7 +65,7 @@ impl Engine {
         };
         let all = mem::take(&mut enqueue.jobs);
         let new = without(&duplicates, &all);
-        let room = match self.obstacle(queue, enqueue, new.as_deref().unwrap_or(&all), served, now) {
+        let room = match self.obstacle(ticket, queue, enqueue, new.as_deref().unwrap_or(&all), now) {
             Ok(room) => room,
             Err(obstacle) => {
                 enqueue.jobs = all;
@@ -79,10 +79,10 @@ impl Engine {
     /// Places that overflow when `jobs` come in, or what stands in their way.
     fn obstacle(
         &mut self,
+        ticket: Ticket,
         queue: Option<QueueId>,
         enqueue: &Enqueue,
         jobs: &[JobSpec],
-        served: Option<&Place>,
         now: Now,
     ) -> Result<Vec<(Place, Amount)>, Admission> {
         let refused = |refusal| Err(Admission::Answered(Err(refusal)));
@@ -96,7 +96,7 @@ impl Engine {
                 }
                 Room::Never(what) => return refused(Refusal::NeverFits(what)),
             }
-            if let Some(place) = self.queued_before(queue, jobs, served) {
+            if let Some(place) = self.queued_before(ticket, queue, jobs) {
                 return Err(Admission::Blocked(place));
             }
         }
@@ -107,11 +107,11 @@ impl Engine {
     }
 
     /// The first place of the jobs' where others wait who came before.
-    fn queued_before(&self, queue: QueueId, jobs: &[JobSpec], served: Option<&Place>) -> Option<Place> {
+    fn queued_before(&self, ticket: Ticket, queue: QueueId, jobs: &[JobSpec]) -> Option<Place> {
         if self.room.len_of(queue) == 0 {
             return None;
         }
-        self.places(queue, jobs).into_iter().find(|place| Some(place) != served && self.room.is_waited_at(place))
+        self.places(queue, jobs).into_iter().find(|place| self.room.is_waited_at(place, ticket))
     }
 
     /// The jobs of a request that came before, by their place in it: within it, or as others did.

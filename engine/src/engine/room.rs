@@ -44,8 +44,9 @@ impl WaitingRoom {
         self.calls.len() < MAX_WAITING_ENQUEUES && self.bytes + bytes_of(&enqueue.jobs) <= MAX_WAITING_ENQUEUE_BYTES
     }
 
-    pub(crate) fn is_waited_at(&self, place: &Place) -> bool {
-        self.at.contains_key(place)
+    /// Whether somebody waits at a place who came before `ticket`.
+    pub(crate) fn is_waited_at(&self, place: &Place, ticket: Ticket) -> bool {
+        self.first(place).is_some_and(|first| first < ticket)
     }
 
     pub(crate) fn add(&mut self, ticket: Ticket, enqueue: Enqueue, place: Place, now: Timestamp) {
@@ -129,14 +130,9 @@ impl WaitingRoom {
 }
 
 impl Engine {
-    /// Lets in who waits where room was made, the first at each place first, and tells those whose time has
-    /// passed.
+    /// Lets in who waits where room was made, and tells those whose time has passed.
     pub(super) fn serve_room(&mut self, now: Now, effects: &mut Effects) {
-        while let Some(place) = self.room.stirred.pop_first() {
-            while let Some(ticket) = self.room.first(&place)
-                && self.serve_one(ticket, &place, now, effects)
-            {}
-        }
+        self.let_in(now, effects);
         while let Some((ticket, call)) = self.room.pop_timed_out(now.engine) {
             let what = if call.place.key.is_empty() { Full::Queue } else { Full::Key };
             let retry_after = self.room_in(call.place.queue, now);
@@ -144,13 +140,32 @@ impl Engine {
             effects.touch(call.place.queue);
             self.room.stirred.insert(call.place);
         }
+        // Whoever stood behind those may fit.
+        self.let_in(now, effects);
+    }
+
+    /// Tries the first at each place where room may have been made, in order of arrival over all places: they may
+    /// want the same room.
+    fn let_in(&mut self, now: Now, effects: &mut Effects) {
+        let mut heads = BTreeMap::new();
+        loop {
+            for place in std::mem::take(&mut self.room.stirred) {
+                if let Some(ticket) = self.room.first(&place) {
+                    heads.insert(ticket, place);
+                }
+            }
+            let Some((ticket, place)) = heads.pop_first() else { break };
+            if self.serve_one(ticket, &place, now, effects) {
+                self.room.stirred.insert(place);
+            }
+        }
     }
 
     /// Tries the first who waits at `place`. Whether the next may be tried.
     fn serve_one(&mut self, ticket: Ticket, place: &Place, now: Now, effects: &mut Effects) -> bool {
         let Some(mut call) = self.room.take(ticket) else { return false };
         effects.touch(place.queue);
-        match self.admit(&mut call.enqueue, Some(place), now, effects) {
+        match self.admit(ticket, &mut call.enqueue, now, effects) {
             Admission::Answered(answer) => {
                 effects.answers.push((ticket, answer));
                 true

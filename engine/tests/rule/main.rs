@@ -1,0 +1,6 @@
+//! The engine's rules, one sentence a test, seen from outside.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod room;
+mod stage;
