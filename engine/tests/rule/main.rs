@@ -2,5 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod deletion;
 mod room;
 mod stage;
