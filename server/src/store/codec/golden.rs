@@ -37,9 +37,7 @@ const EACH: [&str; 14] = [
 const WRITTEN_NO_MORE: [usize; 1] = [0];
 
 /// In the order of [`sample::one_of_each_later`].
-const EACH_LATER: [&str; 15] = [
-    "", "", "", "", "", "", "", "", "", "", "", "", "", "", "",
-];
+const EACH_LATER: [&str; 15] = ["", "", "", "", "", "", "", "", "", "", "", "", "", "", ""];
 
 #[test]
 fn every_kind_keeps_its_bytes() {
