@@ -62,8 +62,8 @@ impl Engine {
     }
 
     fn serve(&mut self, queue: QueueId, now: Now, effects: &mut Effects) {
-        let known = self.ledger.queue(queue);
-        if known.record.settings.paused || known.record.deleted {
+        // It may have been deleted, even forgotten, since a job in it became ready.
+        if !self.ledger.is_open(queue) || self.ledger.queue(queue).record.settings.paused {
             return;
         }
         let node = self.index.desk(queue).node;

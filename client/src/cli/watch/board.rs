@@ -85,11 +85,8 @@ impl Board {
             Link::Opening | Link::Live => 0,
         };
         self.link = Link::Lost { reason: printable(reason), seconds };
-<<<<<<< HEAD
-=======
         // What did not return was not given the time.
         self.sweep = None;
->>>>>>> wt-tui
     }
 
     /// A second has passed.
@@ -99,10 +96,7 @@ impl Board {
         }
         if self.sweep == Some(0) {
             self.queues.retain(|_, track| track.returned);
-<<<<<<< HEAD
-=======
             self.overfull = self.queues.len() == MAX_QUEUES && self.overfull;
->>>>>>> wt-tui
         }
         self.sweep = self.sweep.and_then(|seconds| seconds.checked_sub(1));
         let live = self.link == Link::Live;
@@ -151,8 +145,6 @@ mod tests {
     }
 
     #[test]
-<<<<<<< HEAD
-=======
     fn queue_stays_while_the_server_is_away_again() {
         let mut board = Board::default();
         board.update(named(&["a", "b"]));
@@ -164,7 +156,6 @@ mod tests {
     }
 
     #[test]
->>>>>>> wt-tui
     fn lost_time_counts_over_attempts_and_is_a_gap_in_the_history() {
         let mut board = Board::default();
         board.update(named(&["a"]));

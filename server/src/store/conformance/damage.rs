@@ -134,7 +134,7 @@ fn damaged_sled_is_refused_without_a_panic() {
     let db = subject.dir().join("sled/db");
     change(&db, |bytes| {
         let end = bytes.len();
-        bytes[end / 8..end / 2].fill(0x5A);
+        bytes[end / 16..end - end / 16].fill(0x5A);
     });
     assert!(subject.start(now).is_err());
 }

@@ -24,7 +24,7 @@ fn what_outlives_the_log_lives_in_the_tree_of_its_state() {
     let subject = Subject::durable();
     let mut rig = subject.start(Rig::dawn()).unwrap();
     let mut work = Workload::new(31);
-    work.run(&mut rig, 500);
+    work.run(&mut rig, 800);
     rig.settle();
     let picture = Picture::take(&rig, &work.sets);
     rig.stop(true);

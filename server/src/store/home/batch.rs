@@ -91,5 +91,5 @@ pub(crate) mod tests {
         assert_eq!(hex, GOLDEN);
     }
 
-    const GOLDEN: &str = "";
+    const GOLDEN: &str = "012a01f4034d0205ac02060143108d83";
 }

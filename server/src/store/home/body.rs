@@ -169,8 +169,9 @@ mod tests {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    const KEYED_GOLDEN: &str = "";
-    const HISTORY_GOLDEN: &str = "";
+    const KEYED_GOLDEN: &str = "\
+        012903106170706c69636174696f6e2f6a736f6e01056576656e740470757368086f726465722d31376869a8bb0676";
+    const HISTORY_GOLDEN: &str = "01001a6022d4";
 
     const GOLDEN: &str = "012001106170706c69636174696f6e2f6a736f6e01056576656e74047075736868695bb84f25";
 }

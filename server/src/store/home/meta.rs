@@ -63,6 +63,6 @@ mod tests {
         assert_eq!(decode(&first), Ok(Meta { last_queue: QueueId(0), ..meta }));
     }
 
-    const GOLDEN: &str = "";
+    const GOLDEN: &str = "020000000000000000000000000000abcdac0207096c7ab58c";
     const FIRST_GOLDEN: &str = "010000000000000000000000000000abcdac02078e61f550";
 }
