@@ -500,7 +500,7 @@ impl Model {
                 self.requests.retain(|_, (_, _, time)| now.engine.since(*time) < Span::from_secs(24 * 3600));
                 if let Some((content, known, _)) = request.and_then(|r| self.requests.get(&r)) {
                     let expected = if *content == *queue as u64 {
-                        Ok(Outcome::Enqueued(*known))
+                        Ok(Outcome::Enqueued(known.clone()))
                     } else {
                         Err(Refusal::RequestIdReused)
                     };
