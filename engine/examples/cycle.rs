@@ -33,7 +33,13 @@ fn main() {
             ..JobSpec::default()
         };
         let jobs = (batch * BATCH..(batch + 1) * BATCH).map(spec).collect();
-        step(Command::Enqueue(Enqueue { queue: queue.clone(), jobs, request: None }));
+        step(Command::Enqueue(Enqueue {
+            queue: queue.clone(),
+            jobs,
+            request: None,
+            batch_totals: Vec::new(),
+            wait: Span::ZERO,
+        }));
     }
     report("enqueue", jobs, begin);
 

@@ -76,8 +76,8 @@ pub struct Engine {
     index: Index,
     waiting: Waiting,
     room: WaitingRoom,
-    /// Of the queue that is being cleared away: jobs before this one are gone.
-    cleared_until: JobId,
+    /// The deleted queue that is being cleared away, whose jobs before this one are gone.
+    clearing: Option<(QueueId, JobId)>,
     /// Queues where a job became ready in this step: a waiting lease may take it.
     stirred: Vec<QueueId>,
 }
@@ -100,7 +100,7 @@ impl Engine {
             index,
             waiting: Waiting::default(),
             room: WaitingRoom::default(),
-            cleared_until: JobId(0),
+            clearing: None,
             stirred: Vec::new(),
         }
     }

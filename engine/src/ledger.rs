@@ -225,8 +225,9 @@ impl Ledger {
         QueueId(self.last_queue + 1)
     }
 
+    /// A drained set of a queue that is there for somebody.
     pub(crate) fn drain(&self, set: u128) -> Option<&DrainRecord> {
-        self.drains.get(&set)
+        self.drains.get(&set).filter(|drain| !self.deleted.contains(&drain.queue))
     }
 
     pub(crate) fn drains(&self) -> impl Iterator<Item = &DrainRecord> + '_ {

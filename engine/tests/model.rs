@@ -193,6 +193,8 @@ impl Harness {
                 queue: name(*queue),
                 jobs: jobs.iter().map(|(k, p, wait)| self.spec(*k, *p, *wait)).collect(),
                 request: request.map(|id| RequestKey { id: u128::from(id) + 1, content: *queue as u64 }),
+                batch_totals: Vec::new(),
+                wait: Span::ZERO,
             }),
             Step::Lease { queue, max_jobs, wait, max_bytes } => Command::Lease(Lease {
                 queue: name(*queue),
@@ -232,18 +234,13 @@ impl Harness {
                 },
                 max_jobs: *max_jobs,
             }),
-            Step::Requeue { queue, max_jobs } => Command::Requeue(Sweep {
-                queue: name(*queue),
-                states: [JobState::Dead, JobState::Drained].into_iter().collect(),
-                max_jobs: *max_jobs,
-                from: JobId(0),
-            }),
-            Step::Purge { queue, state, max_jobs } => Command::Purge(Sweep {
-                queue: name(*queue),
-                states: [JobState::ALL[*state]].into_iter().collect(),
-                max_jobs: *max_jobs,
-                from: JobId(0),
-            }),
+            Step::Requeue { queue, max_jobs } => {
+                let sweep = self.sweep(*queue, &[JobState::Dead, JobState::Drained], *max_jobs);
+                Command::Requeue(Requeue { sweep, interval: Span::ZERO })
+            }
+            Step::Purge { queue, state, max_jobs } => {
+                Command::Purge(self.sweep(*queue, &[JobState::ALL[*state]], *max_jobs))
+            }
             Step::Put { queue, max_attempts, retention, retention_bytes, lease } => {
                 Command::PutQueue(PutQueue {
                     name: name(*queue),
@@ -254,6 +251,7 @@ impl Harness {
                         retention_bytes: Some(*retention_bytes),
                         lease_duration: Some(Span::from_secs(*lease)),
                         priority_ageing: Some(Span::ZERO),
+                        ..QueuePatch::default()
                     },
                     version: None,
                 })
@@ -268,6 +266,11 @@ impl Harness {
                 return None;
             }
         })
+    }
+
+    fn sweep(&self, queue: usize, states: &[JobState], max_jobs: u32) -> Sweep {
+        let jobs = self.model.in_states(queue, states, max_jobs).into_iter().map(JobId).collect();
+        Sweep { queue: name(queue), states: states.iter().copied().collect(), jobs }
     }
 
     fn spec(&self, k: usize, p: u8, wait: Wait) -> JobSpec {
@@ -497,7 +500,7 @@ impl Model {
                 self.requests.retain(|_, (_, _, time)| now.engine.since(*time) < Span::from_secs(24 * 3600));
                 if let Some((content, known, _)) = request.and_then(|r| self.requests.get(&r)) {
                     let expected = if *content == *queue as u64 {
-                        Ok(Outcome::Enqueued(*known))
+                        Ok(Outcome::Enqueued(known.clone()))
                     } else {
                         Err(Refusal::RequestIdReused)
                     };
@@ -580,7 +583,8 @@ impl Model {
                 let job = self.jobs.get_mut(&extensions[0].id.0).unwrap();
                 if job.state == JobState::Leased && u64::from(job.deliveries) == extensions[0].token.0 {
                     job.due = (now.engine + Span::from_secs(*seconds)).0;
-                    assert_eq!(results, [Ok(now.wall + Span::from_secs(*seconds))]);
+                    let expire_time = now.wall + Span::from_secs(*seconds);
+                    assert_eq!(results, [Ok(Extended { expire_time, cancel_requested: false })]);
                 } else {
                     assert_eq!(results, [Err(ItemRefusal::LeaseLost)]);
                 }
@@ -624,7 +628,7 @@ impl Model {
 
     fn swept(&self, queue: usize, changed: usize, answer: Option<Answer>) {
         match answer {
-            Some(Ok(Outcome::Swept(swept))) => assert_eq!(swept.changed as usize, changed),
+            Some(Ok(Outcome::Swept(swept))) => assert_eq!(swept as usize, changed),
             Some(Err(Refusal::QueueNotFound)) => assert!(!self.exists[queue]),
             other => panic!("{other:?}"),
         }

@@ -24,7 +24,9 @@ impl Engine {
     /// Removes a bounded bit of what deleted queues held.
     pub(super) fn clear_deleted(&mut self, now: Now, effects: &mut Effects) {
         let Some(queue) = self.ledger.first_deleted() else { return };
-        let (from, mut jobs) = (self.cleared_until, Vec::new());
+        // Another one that was deleted since then may come before it.
+        let from = self.clearing.filter(|(begun, _)| *begun == queue).map_or(JobId(0), |(_, from)| from);
+        let mut jobs = Vec::new();
         let mut next = None;
         for (looked_at, (slot, job)) in self.ledger.jobs.iter_from(from).enumerate() {
             if looked_at >= MAX_SWEEP_JOBS || jobs.len() >= MAX_DELETIONS_PER_STEP {
@@ -45,7 +47,7 @@ impl Engine {
             drop(self.ledger.take_emptied());
         }
         match next {
-            Some(next) => self.cleared_until = next,
+            Some(next) => self.clearing = Some((queue, next)),
             None => self.forget_queue(queue, now, effects),
         }
     }
@@ -63,6 +65,6 @@ impl Engine {
         self.index.close(queue);
         self.stirred.retain(|stirred| *stirred != queue);
         self.record(Mutation::QueueForgotten { queue }, now, effects);
-        self.cleared_until = JobId(0);
+        self.clearing = None;
     }
 }

@@ -43,8 +43,8 @@ impl Engine {
         effects.answers.push((ticket, answer));
     }
 
-    /// Puts the jobs in if nothing stands in the way; a call does not go before those that wait and came earlier.
-    /// When it is blocked, `enqueue` is as it was.
+    /// Puts the jobs in if nothing stands in the way: no lack of room, and nobody who waits for it since before
+    /// `ticket`. When it is blocked, `enqueue` is as it was.
     pub(super) fn admit(
         &mut self,
         ticket: Ticket,
@@ -116,8 +116,7 @@ impl Engine {
         if reserve.is_some_and(|reserve| jobs.iter().all(|job| job.priority >= reserve.min_priority)) {
             return None;
         }
-        let is_behind = |place: &Place| self.room.first(place).is_some_and(|first| first < ticket);
-        self.places(queue, jobs).into_iter().find(is_behind)
+        self.places(queue, jobs).into_iter().find(|place| self.room.is_waited_at(place, ticket))
     }
 
     /// The jobs of a request that came before, by their place in it: within it, or as others did.

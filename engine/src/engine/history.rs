@@ -62,8 +62,15 @@ impl Engine {
                             jobs.push(id);
                         }
                     }
-                    Forgettable::Buried(_, Buried::Drain(set)) => {
-                        self.record(Mutation::DrainForgotten { set }, now, effects);
+                    Forgettable::Buried(end, Buried::Drain(set)) => {
+                        // Its name may stand for another set by now, when its queue was deleted.
+                        if self
+                            .ledger
+                            .drain(set)
+                            .is_some_and(|drain| (drain.queue, drain.time) == (queue, end))
+                        {
+                            self.record(Mutation::DrainForgotten { set }, now, effects);
+                        }
                     }
                     Forgettable::Batch(end, batch) => {
                         let known = &self.ledger.batches;

@@ -45,6 +45,11 @@ impl WaitingRoom {
             && self.bytes + bytes_of(&enqueue.jobs) <= MAX_WAITING_ENQUEUE_BYTES
     }
 
+    /// Whether somebody waits at a place who came before `ticket`.
+    pub(crate) fn is_waited_at(&self, place: &Place, ticket: Ticket) -> bool {
+        self.first(place).is_some_and(|first| first < ticket)
+    }
+
     pub(crate) fn add(&mut self, ticket: Ticket, enqueue: Enqueue, place: Place, now: Timestamp) {
         let (timeout, bytes) = (now + enqueue.wait, bytes_of(&enqueue.jobs));
         self.put(ticket, Call { enqueue, place, timeout, bytes });
@@ -127,20 +132,34 @@ impl WaitingRoom {
 }
 
 impl Engine {
-    /// Lets in who waits where room was made, the first at each place first, and tells those whose time has
-    /// passed.
+    /// Lets in who waits where room was made, and tells those whose time has passed.
     pub(super) fn serve_room(&mut self, now: Now, effects: &mut Effects) {
-        while let Some(place) = self.room.stirred.pop_first() {
-            while let Some(ticket) = self.room.first(&place)
-                && self.serve_one(ticket, &place, now, effects)
-            {}
-        }
+        self.let_in(now, effects);
         while let Some((ticket, call)) = self.room.pop_timed_out(now.engine) {
             let what = if call.place.key.is_empty() { Full::Queue } else { Full::Key };
             let retry_after = self.room_in(call.place.queue, now);
             effects.answers.push((ticket, Err(Refusal::Full { what, retry_after })));
             effects.touch(call.place.queue);
             self.room.stirred.insert(call.place);
+        }
+        // Whoever stood behind those may fit.
+        self.let_in(now, effects);
+    }
+
+    /// Tries the first at each place where room may have been made, in order of arrival over all places: they may
+    /// want the same room.
+    fn let_in(&mut self, now: Now, effects: &mut Effects) {
+        let mut heads = BTreeMap::new();
+        loop {
+            for place in std::mem::take(&mut self.room.stirred) {
+                if let Some(ticket) = self.room.first(&place) {
+                    heads.insert(ticket, place);
+                }
+            }
+            let Some((ticket, place)) = heads.pop_first() else { break };
+            if self.serve_one(ticket, &place, now, effects) {
+                self.room.stirred.insert(place);
+            }
         }
     }
 

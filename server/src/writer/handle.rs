@@ -92,6 +92,9 @@ impl Handle {
         command: Command,
         bytes: usize,
     ) -> Result<impl Future<Output = Result<Answer, CallError>> + Send + use<>, CallError> {
+        if matches!(command, Command::Enqueue(_)) {
+            self.room_for_enqueue().await?;
+        }
         let ticket = self.shared.ticket();
         let (reply, answer) = oneshot::channel();
         self.post(Message::Call { ticket, command, reply }, bytes)?;

@@ -85,6 +85,8 @@ impl Board {
             Link::Opening | Link::Live => 0,
         };
         self.link = Link::Lost { reason: printable(reason), seconds };
+        // What did not return was not given the time.
+        self.sweep = None;
     }
 
     /// A second has passed.
@@ -94,6 +96,7 @@ impl Board {
         }
         if self.sweep == Some(0) {
             self.queues.retain(|_, track| track.returned);
+            self.overfull = self.queues.len() == MAX_QUEUES && self.overfull;
         }
         self.sweep = self.sweep.and_then(|seconds| seconds.checked_sub(1));
         let live = self.link == Link::Live;
@@ -139,6 +142,17 @@ mod tests {
         assert_eq!(names(&board), ["a"]);
         (0..20).for_each(|_| board.tick());
         assert_eq!(names(&board), ["a"]);
+    }
+
+    #[test]
+    fn queue_stays_while_the_server_is_away_again() {
+        let mut board = Board::default();
+        board.update(named(&["a", "b"]));
+        board.lose("broken");
+        board.update(named(&["a"]));
+        board.lose("broken");
+        (0..20).for_each(|_| board.tick());
+        assert_eq!(names(&board), ["a", "b"]);
     }
 
     #[test]

@@ -6,7 +6,9 @@
 //! another job never passes.
 
 use bytes::{Buf, BufMut, Bytes};
-use sluice_engine::{Attributes, BatchName, JobId, JobSpec, Key, Priority, RetryPatch, Span, Start, WallTime};
+use sluice_engine::{
+    Attributes, BatchName, JobId, JobSpec, Key, Priority, RetryPatch, Span, Start, WallTime,
+};
 
 use super::{DecodeError, get_count, get_patch, get_text, put_count, put_patch, put_text, take};
 use crate::idempotency;

@@ -107,7 +107,10 @@ pub(crate) fn one_of_each_later() -> Vec<Mutation> {
         Mutation::Dropped { jobs: vec![JobId(1_000)] },
         Mutation::RequeuedLater { id: JobId(1_000), time: Timestamp(31_000_000_000) },
         Mutation::BatchAnnounced { queue: QueueId(3), batch: batch_name("import"), total: 500 },
-        Mutation::BatchesForgotten { queue: QueueId(3), batches: vec![batch_name("import"), batch_name("b")] },
+        Mutation::BatchesForgotten {
+            queue: QueueId(3),
+            batches: vec![batch_name("import"), batch_name("b")],
+        },
         Mutation::QueueDeleted { queue: QueueId(3) },
         Mutation::QueueForgotten { queue: QueueId(3) },
         Mutation::Returned {
@@ -116,7 +119,12 @@ pub(crate) fn one_of_each_later() -> Vec<Mutation> {
             next: Next::Cancelled,
             error: None,
         },
-        Mutation::Returned { id: JobId(1_001), cause: ReturnCause::Expired, next: Next::Expired, error: None },
+        Mutation::Returned {
+            id: JobId(1_001),
+            cause: ReturnCause::Expired,
+            next: Next::Expired,
+            error: None,
+        },
     ]
 }
 
@@ -178,10 +186,8 @@ pub(crate) fn mutation() -> impl Strategy<Value = Mutation> {
             batch,
             total,
         }),
-        (any::<u32>(), vec(batch(), 0..4)).prop_map(|(queue, batches)| Mutation::BatchesForgotten {
-            queue: QueueId(queue),
-            batches,
-        }),
+        (any::<u32>(), vec(batch(), 0..4))
+            .prop_map(|(queue, batches)| Mutation::BatchesForgotten { queue: QueueId(queue), batches }),
         any::<u32>().prop_map(|queue| Mutation::QueueDeleted { queue: QueueId(queue) }),
         any::<u32>().prop_map(|queue| Mutation::QueueForgotten { queue: QueueId(queue) }),
         (id(), 1..=5u8, next(), option::of((text(), text()))).prop_map(|(id, cause, next, error)| {
@@ -199,9 +205,11 @@ pub(crate) fn mutation() -> impl Strategy<Value = Mutation> {
         ids().prop_map(|jobs| Mutation::Purged { jobs }),
         ids().prop_map(|jobs| Mutation::Forgotten { jobs }),
         any::<u128>().prop_map(|set| Mutation::DrainForgotten { set }),
-        (request(), id(), any::<u32>(), option::of(besides())).prop_map(|(request, first, count, besides)| {
-            Mutation::Requested { request, answer: Enqueued { first, count, besides } }
-        }),
+        (request(), id(), any::<u32>(), option::of(besides())).prop_map(
+            |(request, first, count, besides)| {
+                Mutation::Requested { request, answer: Enqueued { first, count, besides } }
+            }
+        ),
         any::<u64>().prop_map(|segment| Mutation::Retired { segment }),
     ]
 }
@@ -215,10 +223,8 @@ fn job() -> impl Strategy<Value = JobSpec> {
     let labels = vec((text(), text()), 0..4).prop_map(|labels| {
         labels.into_iter().map(|(name, value)| (name.into(), value.into())).collect::<Vec<_>>()
     });
-    let attributes = (labels, text(), text()).prop_map(|(labels, content_type, idempotency_key)| Attributes {
-        labels,
-        content_type: content_type.into(),
-        idempotency_key: idempotency_key.into(),
+    let attributes = (labels, text(), text()).prop_map(|(labels, content_type, idempotency_key)| {
+        Attributes { labels, content_type: content_type.into(), idempotency_key: idempotency_key.into() }
     });
     let later = (option::of(any::<u64>().prop_map(Span)), option::of(batch()));
     let key = "([a-zé]{1,9}(/[a-z0-9]{1,9}){0,2})?";

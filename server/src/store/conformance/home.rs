@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use sluice_engine::{
-    Command, JobId, JobSpec, JobState, Lease, Nack, NackReason, Outcome, PutQueue, QueuePatch, Span, StateSet,
-    Sweep,
+    Command, JobId, JobSpec, JobState, Lease, Nack, NackReason, Outcome, PutQueue, QueuePatch, Span,
+    StateSet, Sweep,
 };
 
 use super::picture::Picture;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use sluice_engine::{
-    BatchName, BatchView, JobId, JobState, JobView, Key, KeyStatus, Level, QueueName, QueueRates, QueueStatus,
-    QueueView, StateSet, Timestamp,
+    BatchName, BatchView, JobId, JobState, JobView, Key, KeyStatus, Level, QueueName, QueueRates,
+    QueueStatus, QueueView, StateSet, Timestamp,
 };
 
 use super::rig::{Rig, all_jobs};
@@ -34,7 +34,9 @@ impl Picture {
             // It depends on what it was before.
             status.level = Level::default();
             let keys = rig.engine.keys(&queue.name, &Key::default(), 0, 10_000).keys;
-            picture.keys.extend(keys.into_iter().map(|status| ((queue.name.clone(), status.key.clone()), status)));
+            picture
+                .keys
+                .extend(keys.into_iter().map(|status| ((queue.name.clone(), status.key.clone()), status)));
             for batch in batch_names() {
                 if let Some(view) = rig.engine.batch(&queue.name, &batch) {
                     picture.batches.insert((queue.name.clone(), batch), view);

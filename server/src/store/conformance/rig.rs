@@ -7,8 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use sluice_engine::{
-    Answer, Command, Effects, Engine, EngineConfig, JobId, JobQuery, Key, Loader, Now, QueueName, Span, StateSet,
-    Ticket, Timestamp, WallTime,
+    Answer, Command, Effects, Engine, EngineConfig, JobId, JobQuery, Key, Loader, Now, QueueName, Span,
+    StateSet, Ticket, Timestamp, WallTime,
 };
 
 use crate::os;

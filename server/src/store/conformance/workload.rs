@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 use sluice_engine::{
-    Ack, Answer, Attributes, BatchName, Command, DeleteQueue, Drain, Enqueue, Extension, JobError, JobId, JobSpec,
-    JobState, Key, KeyPattern, KeyRule, Lease, LeaseToken, Nack, NackReason, Outcome, OverflowPolicy, Priority,
-    PutQueue, QueueName, QueuePatch, RequestKey, Requeue, RetryPatch, Span, Start, StateSet, Sweep, Ticket, Update,
+    Ack, Answer, Attributes, BatchName, Command, DeleteQueue, Drain, Enqueue, Extension, JobError, JobId,
+    JobSpec, JobState, Key, KeyPattern, KeyRule, Lease, LeaseToken, Nack, NackReason, Outcome,
+    OverflowPolicy, Priority, PutQueue, QueueName, QueuePatch, RequestKey, Requeue, RetryPatch, Span, Start,
+    StateSet, Sweep, Ticket, Update,
 };
 
 use super::rig::Rig;
@@ -244,8 +245,7 @@ impl Workload {
     }
 
     fn sweep(&mut self, rig: &mut Rig, queue: QueueName, is_requeue: bool) {
-        let states: StateSet =
-            [JobState::Dead, JobState::Drained, JobState::Dropped].into_iter().collect();
+        let states: StateSet = [JobState::Dead, JobState::Drained, JobState::Dropped].into_iter().collect();
         let jobs = rig.find(&queue, states, 1 + self.below(60));
         let sweep = Sweep { queue, states, jobs };
         let interval = [Span::ZERO, Span::from_secs(2), Span::from_secs(100)][self.below(3)];

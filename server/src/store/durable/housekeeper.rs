@@ -11,8 +11,8 @@ use std::thread;
 use std::time::Duration;
 
 use sluice_engine::{
-    BatchName, BatchRecord, DrainRecord, IdempotencyRecord, JobId, JobRecord, JobState, Mutation, Now, QueueId,
-    QueueRecord, RequestRecord, Span, Timestamp,
+    BatchName, BatchRecord, DrainRecord, IdempotencyRecord, JobId, JobRecord, JobState, Mutation, Now,
+    QueueId, QueueRecord, RequestRecord, Span, Timestamp,
 };
 
 use super::DurableOptions;

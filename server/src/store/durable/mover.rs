@@ -122,9 +122,7 @@ impl Mover {
         for mutation in mutations {
             match mutation {
                 Mutation::Returned { id, next: Next::Dead, .. } => self.wait(*id),
-                Mutation::Returned { id, next: Next::Retry(time), .. }
-                    if is_far(Due::Engine(*time), now) =>
-                {
+                Mutation::Returned { id, next: Next::Retry(time), .. } if is_far(Due::Engine(*time), now) => {
                     self.wait(*id);
                 }
                 Mutation::Updated { id, due: Some(due), .. } if is_far(*due, now) => self.wait(*id),

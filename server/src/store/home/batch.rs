@@ -74,7 +74,8 @@ pub(crate) mod tests {
 
     #[test]
     fn every_field_comes_back_as_it_was() {
-        let all = JobState::ALL.into_iter().fold(StateCounts::default(), |counts, s| counts.with(s, u64::MAX));
+        let all =
+            JobState::ALL.into_iter().fold(StateCounts::default(), |counts, s| counts.with(s, u64::MAX));
         let empty = BatchRecord { total: None, gone: StateCounts::default(), ..record("b") };
         for record in [record("import"), empty, BatchRecord { gone: all, ..record(&"n".repeat(128)) }] {
             let key = key(record.queue, &record.name);

@@ -12,7 +12,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use sluice_engine::bound::MAX_ATTEMPT_HISTORY;
-use sluice_engine::{Attempt, Detail, JobError, JobRecord, LeaseToken, ReturnCause, Span, Timestamp, WallTime};
+use sluice_engine::{
+    Attempt, Detail, JobError, JobRecord, LeaseToken, ReturnCause, Span, Timestamp, WallTime,
+};
 
 use super::value::{Decoder, Encoder, Malformed};
 use crate::store::codec::{get_error, get_patch, put_error, put_patch};
@@ -222,7 +224,8 @@ pub(crate) mod tests {
 
     /// Every field as long as it can be, and so many attempts.
     pub(crate) fn largest_detail(attempts: u64) -> Detail {
-        let longest = |_| attempt(u64::MAX, &"w".repeat(128), Some(error(&"c".repeat(128), &"m".repeat(256))));
+        let longest =
+            |_| attempt(u64::MAX, &"w".repeat(128), Some(error(&"c".repeat(128), &"m".repeat(256))));
         Detail {
             worker: Some("w".repeat(128).into()),
             start_time: Some(WallTime(u64::MAX)),

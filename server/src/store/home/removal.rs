@@ -113,7 +113,8 @@ impl Home {
     /// Pages go from the oldest on. What is besides comes right behind its page, so what is met first without one
     /// has lost it.
     fn remove_past_requests(&self, now: Timestamp) -> Result<(), StoreError> {
-        let pages = self.request.iter().keys().flatten().filter(|key| request::page_key(key).is_some()).count();
+        let pages =
+            self.request.iter().keys().flatten().filter(|key| request::page_key(key).is_some()).count();
         let mut over = pages.saturating_sub(request::MAX_PAGES);
         for row in &self.request {
             let (key, value) = row.map_err(|e| self.failed("read requests", e))?;

@@ -147,7 +147,10 @@ pub(crate) mod tests {
         let besides = Besides { duplicates, dropped: vec![JobId(5); 20_000] };
         records[1].answer.besides = Some(Arc::new(besides.clone()));
         let (page, value, chunk) = rows(5, &records).next().unwrap();
-        assert_eq!(decode(&page, &value).unwrap().iter().map(|(_, apart)| *apart).collect::<Vec<_>>(), [false, true]);
+        assert_eq!(
+            decode(&page, &value).unwrap().iter().map(|(_, apart)| *apart).collect::<Vec<_>>(),
+            [false, true]
+        );
         let mut parts: Vec<_> = besides_rows(page, chunk).collect();
         assert!(parts.iter().all(|(_, value)| value.len() <= MAX_VALUE_BYTES));
         parts.reverse();

@@ -14,7 +14,11 @@ fn open(dir: &Path) -> Home {
 fn body(bytes: usize) -> Body {
     Body {
         payload: Some(vec![b'p'; bytes].into()),
-        attributes: Attributes { labels: vec![("event".into(), "push".into())], content_type: "text".into(), ..Attributes::default() },
+        attributes: Attributes {
+            labels: vec![("event".into(), "push".into())],
+            content_type: "text".into(),
+            ..Attributes::default()
+        },
         detail: None,
     }
 }
@@ -269,7 +273,8 @@ fn dropped_job_keeps_its_payload_and_other_finished_ones_do_not() {
     for (id, state) in [(1, JobState::Dropped), (2, JobState::Cancelled), (3, JobState::Expired)] {
         put(&home, &moving(record(id, JobState::Ready), 1), Some(&body(9_000)));
         put(&home, &moving(record(id, state), 2), None);
-        let kept = (state == JobState::Dropped).then(|| body(9_000)).unwrap_or(Body { payload: None, ..body(0) });
+        let kept =
+            (state == JobState::Dropped).then(|| body(9_000)).unwrap_or(Body { payload: None, ..body(0) });
         assert_eq!(home.body(JobId(id)).unwrap(), kept);
     }
 }

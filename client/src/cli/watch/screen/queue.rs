@@ -33,8 +33,11 @@ const PEAK_WIDTH: u16 = 12;
 const MIN_PEAK_WIDTH: u16 = 60;
 /// Rows that a screen needs to show each rate as a graph of its own.
 const MIN_FULL_ROWS: u16 = 14;
-/// More rows would not say more.
-const MAX_GRAPH_ROWS: u16 = 8;
+/// Rows of the graph of what is ready: enough to see it well, and so many that more would not say more.
+const ENOUGH_ROWS: u16 = 8;
+const MAX_READY_ROWS: u16 = 16;
+/// Rows of each other graph.
+const MAX_OTHER_ROWS: u16 = 3;
 /// Error codes that are shown, those that came most often.
 const MAX_CODES: usize = 8;
 
@@ -65,10 +68,10 @@ fn depth_graphs() -> Vec<(Measure, u16)> {
 /// All measures, and the rows of each where so many lines of text take theirs.
 fn full_graphs(height: u16, lines: usize) -> Vec<(Measure, u16)> {
     let spare = height.saturating_sub(u16::try_from(lines).unwrap_or(u16::MAX));
-    let all = MEASURES as u16;
-    let each = (spare / all).clamp(1, MAX_GRAPH_ROWS / 4);
-    // Ready is what people look at: it takes what the others leave.
-    let ready = spare.saturating_sub((all - 1) * each).clamp(1, MAX_GRAPH_ROWS);
+    let others = MEASURES as u16 - 1;
+    // Ready is what people look at: the others grow when it has enough, and what they leave is its too.
+    let each = (spare.saturating_sub(ENOUGH_ROWS) / others).clamp(1, MAX_OTHER_ROWS);
+    let ready = spare.saturating_sub(others * each).clamp(1, MAX_READY_ROWS);
     let rows = |measure| if measure == Measure::Ready { ready } else { each };
     Measure::ALL.into_iter().map(|measure| (measure, rows(measure))).collect()
 }

@@ -1,0 +1,7 @@
+//! The engine's rules, one sentence a test, seen from outside.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod deletion;
+mod room;
+mod stage;

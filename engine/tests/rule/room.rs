@@ -1,0 +1,103 @@
+//! Enqueue calls that wait for room.
+
+use sluice_engine::*;
+
+use crate::stage::{Stage, enqueue, job, rule};
+
+fn is_in(answer: Option<Answer>) -> bool {
+    matches!(answer, Some(Ok(Outcome::Enqueued(_))))
+}
+
+#[test]
+fn call_that_waited_at_a_key_is_not_held_up_by_younger_ones_at_the_queue() {
+    let mut stage = Stage::with(QueuePatch {
+        max_jobs: Some(Some(10)),
+        overflow: Some(OverflowPolicy::Wait),
+        key_rules: Some(vec![rule("x", 1, OverflowPolicy::Wait)]),
+        ..QueuePatch::default()
+    });
+    stage.enqueue(vec![job("x")]);
+    let held = stage.lease(1)[0];
+    stage.enqueue(vec![job("a"), job("b")]);
+    let at_key = stage.ask(Command::Enqueue(enqueue(vec![job("x")])));
+    let at_queue = stage.ask(Command::Enqueue(enqueue(vec![job("y"); 9])));
+    stage.ack(held);
+    assert!(is_in(stage.answer(at_key)));
+    assert_eq!(stage.answer(at_queue), None);
+}
+
+#[test]
+fn call_that_came_first_is_served_first_though_it_waits_at_another_place() {
+    let mut stage = Stage::with(QueuePatch {
+        max_jobs: Some(Some(2)),
+        overflow: Some(OverflowPolicy::Wait),
+        key_rules: Some(vec![rule("x", 1, OverflowPolicy::Wait)]),
+        ..QueuePatch::default()
+    });
+    stage.enqueue(vec![job("x"), job("a")]);
+    let held = stage.lease(2);
+    let at_key = stage.ask(Command::Enqueue(enqueue(vec![job("x")])));
+    let at_queue = stage.ask(Command::Enqueue(enqueue(vec![job("b")])));
+    stage.ack(held[0]);
+    assert!(is_in(stage.answer(at_key)));
+    assert_eq!(stage.answer(at_queue), None);
+}
+
+#[test]
+fn call_behind_one_whose_time_has_passed_is_served_in_the_same_step() {
+    let mut stage = Stage::with(QueuePatch {
+        max_jobs: Some(Some(3)),
+        overflow: Some(OverflowPolicy::Wait),
+        ..QueuePatch::default()
+    });
+    stage.enqueue(vec![job("a"), job("b")]);
+    let large = Enqueue { wait: Span::from_secs(1), ..enqueue(vec![job("c"); 2]) };
+    let large = stage.ask(Command::Enqueue(large));
+    let small = stage.ask(Command::Enqueue(enqueue(vec![job("d")])));
+    stage.pass(Span::from_secs(1));
+    assert!(matches!(stage.answer(large), Some(Err(Refusal::Full { what: Full::Queue, .. }))));
+    assert!(is_in(stage.answer(small)));
+}
+
+#[test]
+fn call_that_is_abandoned_leaves_no_trace_and_lets_the_next_in() {
+    let mut stage = Stage::with(QueuePatch {
+        max_jobs: Some(Some(3)),
+        overflow: Some(OverflowPolicy::Wait),
+        ..QueuePatch::default()
+    });
+    stage.enqueue(vec![job("a"), job("b")]);
+    let large = stage.ask(Command::Enqueue(enqueue(vec![job("c"); 2])));
+    let small = stage.ask(Command::Enqueue(enqueue(vec![job("d")])));
+    stage.ask(Command::Abandon(large));
+    assert!(is_in(stage.answer(small)));
+    assert_eq!(stage.answer(large), None);
+    let status = stage.engine.status(&crate::stage::queue(), stage.now).unwrap();
+    assert_eq!((status.waiting_enqueues, status.counts.live()), (0, 3));
+}
+
+#[test]
+fn waiting_call_is_refused_when_the_policy_changes() {
+    let mut stage = Stage::with(QueuePatch {
+        max_jobs: Some(Some(1)),
+        overflow: Some(OverflowPolicy::Wait),
+        ..QueuePatch::default()
+    });
+    stage.enqueue(vec![job("a")]);
+    let waits = stage.ask(Command::Enqueue(enqueue(vec![job("b")])));
+    stage.put(QueuePatch { overflow: Some(OverflowPolicy::Reject), ..QueuePatch::default() });
+    assert!(matches!(stage.answer(waits), Some(Err(Refusal::Full { what: Full::Queue, .. }))));
+}
+
+#[test]
+fn waiting_call_is_served_when_the_capacity_grows() {
+    let mut stage = Stage::with(QueuePatch {
+        max_jobs: Some(Some(1)),
+        overflow: Some(OverflowPolicy::Wait),
+        ..QueuePatch::default()
+    });
+    stage.enqueue(vec![job("a")]);
+    let waits = stage.ask(Command::Enqueue(enqueue(vec![job("b")])));
+    stage.put(QueuePatch { max_jobs: Some(Some(2)), ..QueuePatch::default() });
+    assert!(is_in(stage.answer(waits)));
+}
