@@ -17,5 +17,5 @@ mod tests {
         assert_eq!(hash("order-17"), GOLDEN);
     }
 
-    const GOLDEN: u128 = 0;
+    const GOLDEN: u128 = 61_756_671_245_810_404_965_389_272_376_186_016_888;
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use sluice_engine::{
-    Command, JobId, JobSpec, JobState, Lease, Nack, NackReason, Outcome, PutQueue, QueuePatch, Span,
-    StateSet, Sweep,
+    Command, DeleteQueue, JobId, JobSpec, JobState, Lease, Nack, NackReason, Outcome, PutQueue, QueuePatch,
+    Span, StateSet, Sweep,
 };
 
 use super::picture::Picture;
@@ -141,4 +141,26 @@ fn dead_job_that_moved_alone_finds_its_queue_again() {
     assert_eq!(rows(&subject)["dead"], 1);
     let rig = subject.start(now).unwrap();
     Picture::take(&rig, &[]).assert_is(&before, "after a restart");
+}
+
+#[test]
+fn queue_that_came_and_went_within_the_log_is_no_riddle_while_its_segments_go() {
+    let subject = Subject::durable();
+    let mut rig = subject.start(Rig::dawn()).unwrap();
+    let large = || vec![JobSpec { payload: vec![7; 9_000].into(), ..JobSpec::default() }; 3];
+    for _ in 0..12 {
+        rig.apply(enqueue("omega", large())).unwrap();
+    }
+    rig.apply(Command::DeleteQueue(DeleteQueue { name: queue("omega"), force: true })).unwrap();
+    let given = rig.engine.ledger().last_queue();
+    // Its segments go one by one, the one that says that it is gone last.
+    for round in 0..25 {
+        rig.apply(enqueue("alpha", large())).unwrap();
+        rig.settle_quickly();
+        let before = Picture::take(&rig, &[]);
+        let now = rig.stop(false);
+        rig = subject.start(now).unwrap();
+        Picture::take(&rig, &[]).assert_is(&before, &format!("round {round}"));
+        assert!(rig.engine.ledger().last_queue() >= given, "numbers are not given twice");
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Once, RwLock};
 use std::thread;
 use std::time::Duration;
 
@@ -30,6 +30,9 @@ pub(super) struct Rig {
     /// Answers that nobody has taken yet.
     answers: BTreeMap<Ticket, Answer>,
 }
+
+/// Held while a process is started: until it has begun, it holds the locks of all stores that are open.
+pub(super) static SPAWNING: RwLock<()> = RwLock::new(());
 
 /// Segments and budget so small that a few hundred jobs move home.
 const SEGMENT_BYTES: u64 = 128 << 10;
@@ -72,6 +75,7 @@ impl Subject {
                     steps: steps.clone(),
                     ..DurableOptions::default()
                 };
+                let _nobody_spawns = SPAWNING.read().unwrap();
                 Ok(Box::new(Durable::open(dir, options)?))
             }
         }
