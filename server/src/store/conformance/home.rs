@@ -148,6 +148,8 @@ fn queue_that_came_and_went_within_the_log_is_no_riddle_while_its_segments_go() 
     let subject = Subject::durable();
     let mut rig = subject.start(Rig::dawn()).unwrap();
     let large = || vec![JobSpec { payload: vec![7; 9_000].into(), ..JobSpec::default() }; 3];
+    // The younger of two: else the other's record would tell that its number was given.
+    rig.apply(enqueue("alpha", vec![JobSpec::default()])).unwrap();
     for _ in 0..12 {
         rig.apply(enqueue("omega", large())).unwrap();
     }
