@@ -145,6 +145,18 @@ impl Ledger {
         self.drains.get(&set).cloned()
     }
 
+    /// Every drained set, by the request that asked for it.
+    pub fn drain_ids(&self) -> impl Iterator<Item = u128> + '_ {
+        self.drains.keys().copied()
+    }
+
+    /// Requests answered later than `after`, oldest first: at least `limit` if there are, and then all that
+    /// were answered at the same time as the last.
+    #[must_use]
+    pub fn requests_after(&self, after: Option<Timestamp>, limit: usize) -> Vec<RequestRecord> {
+        self.requests.after(after, limit)
+    }
+
     /// The last number given to a job or a place in a queue.
     #[must_use]
     pub fn serial(&self) -> u64 {

@@ -11,7 +11,7 @@ fn main() -> ExitCode {
         let _ = writeln!(stdout(), "listening on {address}");
     });
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("sluiced: {error}");
             ExitCode::from(error.exit_code())

@@ -107,4 +107,10 @@ impl AdminService for Rpc {
         let settings = &self.settings;
         Ok(Response::new(convert::server_info(settings.start_time, settings.max_payload_bytes())))
     }
+
+    type BackupStream = Messages<v1::BackupResponse>;
+
+    async fn backup(&self, _request: Request<v1::BackupRequest>) -> Answer<Self::BackupStream> {
+        Ok(Response::new(self.do_backup().await?))
+    }
 }

@@ -4,6 +4,8 @@
 //! It knows records and rows, neither the log nor the engine's rules. Layouts: `docs/STORAGE.md`.
 
 mod body;
+mod check;
+mod compact;
 mod drain;
 mod job;
 mod load;
@@ -13,6 +15,7 @@ mod open;
 mod part;
 mod queue;
 mod request;
+pub(crate) mod row;
 mod value;
 
 use std::path::PathBuf;
@@ -62,7 +65,7 @@ impl StateTree {
         [StateTree::Ready, StateTree::Scheduled, StateTree::Retry, StateTree::Dead, StateTree::Done];
 
     /// Where a job in `state` lives.
-    fn of(state: JobState) -> StateTree {
+    pub(crate) fn of(state: JobState) -> StateTree {
         match state {
             JobState::Ready | JobState::Leased => StateTree::Ready,
             JobState::Scheduled => StateTree::Scheduled,
@@ -217,6 +220,11 @@ impl Home {
     fn damaged(&self, tree: &str, key: &[u8], why: impl std::fmt::Display) -> StoreError {
         let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
         StoreError::Damaged(format!("{}, tree {tree}, key {key}: {why}", self.dir.display()))
+    }
+
+    /// A body that must be here and is not.
+    pub(crate) fn body_missing(&self, id: JobId) -> StoreError {
+        self.damaged("body", &body::prefix(id), format!("the body of job {id} is missing"))
     }
 
     fn malformed<'a>(&'a self, tree: &'a str, key: &'a [u8]) -> impl Fn(Malformed) -> StoreError + 'a {

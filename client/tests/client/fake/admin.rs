@@ -63,4 +63,10 @@ impl AdminService for Admin {
     ) -> Result<Response<GetServerInfoResponse>, Status> {
         missing()
     }
+
+    type BackupStream = tokio_stream::Empty<Result<BackupResponse, Status>>;
+
+    async fn backup(&self, _: Request<BackupRequest>) -> Result<Response<Self::BackupStream>, Status> {
+        missing()
+    }
 }

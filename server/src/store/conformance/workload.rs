@@ -10,6 +10,7 @@ use sluice_engine::{
 use super::rig::Rig;
 
 /// Draws commands and does them.
+#[derive(Clone)]
 pub(super) struct Workload {
     state: u64,
     held: Vec<(JobId, LeaseToken)>,
