@@ -90,7 +90,8 @@ fn every_damaged_frame_is_named_with_segment_and_offset() {
     });
     let findings = checked(&subject).findings;
     let begin = format!("segment {}, offset ", number(path));
-    assert_eq!(findings.iter().filter(|finding| finding.starts_with(&begin)).count(), 2, "{findings:?}");
+    let is_frame = |finding: &&String| finding.starts_with(&begin) && finding.contains("but a later one");
+    assert_eq!(findings.iter().filter(is_frame).count(), 2, "{findings:?}");
 }
 
 #[test]
@@ -142,20 +143,25 @@ fn job_that_is_missing_at_home_is_missed() {
 }
 
 #[test]
-fn changed_row_is_named_with_tree_and_key() {
+fn every_changed_row_is_named_with_tree_and_key() {
     let (subject, rig, _) = spoilable();
     rig.stop(true);
     let db = sled::open(subject.dir().join("sled")).unwrap();
     let rows = db.open_tree("dead").unwrap();
-    let (key, mut value) = rows.first().unwrap().unwrap();
-    value[3] ^= 1;
-    rows.insert(&key, value).unwrap();
+    let changed: Vec<_> = rows.iter().take(2).map(Result::unwrap).collect();
+    for (key, value) in &changed {
+        let mut value = value.to_vec();
+        value[3] ^= 1;
+        rows.insert(key, value).unwrap();
+    }
     db.flush().unwrap();
     drop((rows, db));
     let findings = checked(&subject).findings;
-    let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
-    let named = format!("tree dead, key {hex}: the crc is wrong");
-    assert_eq!(findings.iter().filter(|finding| finding.contains(&named)).count(), 1, "{findings:?}");
+    for (key, _) in changed {
+        let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+        let named = format!("tree dead, key {hex}: the crc is wrong");
+        assert_eq!(findings.iter().filter(|finding| finding.contains(&named)).count(), 1, "{findings:?}");
+    }
 }
 
 #[test]
