@@ -15,18 +15,25 @@ use crate::os;
 use crate::store::StoreError;
 use crate::store::durable::{Step, Steps};
 
-const DIR: &str = "SLUICE_TEST_CRASH_DIR";
-const AT: &str = "SLUICE_TEST_CRASH_AT";
+pub(super) const DIR: &str = "SLUICE_TEST_CRASH_DIR";
+pub(super) const AT: &str = "SLUICE_TEST_CRASH_AT";
+const CHILD: &str = "store::conformance::crash::child";
 const ENDED_AT_STEP: i32 = 86;
 const ROUNDS: usize = 2;
 const COMMANDS: usize = 260;
 const SEED: u64 = 11;
 
 /// Counts steps, and ends the process at one of them.
-struct EndAt {
+pub(super) struct EndAt {
     /// As `Step:number`, the first being 1.
     at: String,
     seen: Mutex<BTreeMap<Step, usize>>,
+}
+
+impl EndAt {
+    pub(super) fn new(at: String) -> Arc<EndAt> {
+        Arc::new(EndAt { at, seen: Mutex::default() })
+    }
 }
 
 impl Steps for EndAt {
@@ -43,7 +50,7 @@ impl Steps for EndAt {
 
 /// What the child does: commands, then moving home, twice. It notes which round it is in.
 fn live(dir: &Path, at: String) {
-    let steps = Arc::new(EndAt { at, seen: Mutex::default() });
+    let steps = EndAt::new(at);
     let subject = Subject::at(&dir.join("store"), Some(steps.clone()));
     let mut rig = subject.start(Rig::dawn()).unwrap();
     let mut work = Workload::new(SEED);
@@ -66,10 +73,10 @@ fn child() {
     }
 }
 
-/// Runs a child that ends at a step; says whether it got there.
-fn end_child(dir: &Path, at: &str) -> bool {
+/// Runs the test `child` in a process of its own, which ends at a step; says whether it got there.
+pub(super) fn end_child(child: &str, dir: &Path, at: &str) -> bool {
     let output = process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "store::conformance::crash::child", "--ignored", "--nocapture"])
+        .args(["--exact", child, "--ignored", "--nocapture"])
         .envs([(DIR, dir.as_os_str()), (AT, at.as_ref())])
         .output()
         .unwrap();
@@ -111,7 +118,7 @@ impl Expected {
 fn crash_at_any_step_of_moving_home_loses_and_doubles_nothing() {
     let expected: Vec<Expected> = (0..ROUNDS).map(Expected::after).collect();
     let whole = tempfile::tempdir().unwrap();
-    assert!(!end_child(whole.path(), "never"));
+    assert!(!end_child(CHILD, whole.path(), "never"));
     let steps = std::fs::read_to_string(whole.path().join("steps")).unwrap();
     let mut ends = Vec::new();
     for line in steps.lines() {
@@ -129,7 +136,7 @@ fn crash_at_any_step_of_moving_home_loses_and_doubles_nothing() {
     let mut reached = 0;
     for end in ends {
         let dir = tempfile::tempdir().unwrap();
-        if !end_child(dir.path(), &end) {
+        if !end_child(CHILD, dir.path(), &end) {
             // How early moves fall together is a matter of time: this number of steps was not reached.
             continue;
         }

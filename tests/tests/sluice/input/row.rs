@@ -3,10 +3,10 @@
 use prost::Message;
 use prost_reflect::{DynamicMessage, MapKey, MethodDescriptor, Value};
 use sluice_proto::v1::{
-    Ack, AckRequest, DrainRequest, EnqueueRequest, EnqueueStreamRequest, ExtendLeaseRequest, GetJobRequest,
-    GetQueueRequest, GetQueueStatusRequest, GetServerInfoRequest, JobFilter, JobState, LeaseExtension,
-    LeaseRequest, ListJobsRequest, ListQueuesRequest, Nack, NackReason, NackRequest, PurgeJobsRequest,
-    PutQueueRequest, Queue, RequeueJobsRequest, RetryPolicy, WatchQueueRequest,
+    Ack, AckRequest, BackupRequest, DrainRequest, EnqueueRequest, EnqueueStreamRequest, ExtendLeaseRequest,
+    GetJobRequest, GetQueueRequest, GetQueueStatusRequest, GetServerInfoRequest, JobFilter, JobState,
+    LeaseExtension, LeaseRequest, ListJobsRequest, ListQueuesRequest, Nack, NackReason, NackRequest,
+    PurgeJobsRequest, PutQueueRequest, Queue, RequeueJobsRequest, RetryPolicy, WatchQueueRequest,
 };
 use sluice_tests::{spec, wire};
 use tonic::Code;
@@ -138,6 +138,7 @@ pub(crate) fn good(method: &MethodDescriptor, world: &World) -> DynamicMessage {
             PurgeJobsRequest { filter: filter(&[JobState::Dead]), max_jobs: None, ..Default::default() }
                 .encode_to_vec()
         }
+        "Backup" => BackupRequest {}.encode_to_vec(),
         "GetServerInfo" => GetServerInfoRequest {}.encode_to_vec(),
         other => panic!("{other} has no good request yet: add one, and a row for each of its fields"),
     };
