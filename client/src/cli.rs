@@ -3,6 +3,7 @@
 
 mod ack;
 mod argument;
+mod backup;
 mod bench;
 mod completion;
 mod dead;
@@ -99,6 +100,7 @@ enum Command {
     #[command(subcommand)]
     Jobs(jobs::Jobs),
     Stats(stats::Stats),
+    Backup(backup::Backup),
     /// Measure a server, beside what its machine could do.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -143,6 +145,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Dead(command) => command.run(&session).await,
         Command::Jobs(command) => command.run(&session).await,
         Command::Stats(command) => command.run(&session).await,
+        Command::Backup(command) => command.run(&session).await,
         Command::Bench(command) => command.run(&session).await,
         Command::Completion(command) => command.run(),
     }

@@ -176,6 +176,35 @@ impl Ledger {
         self.batches.changed_after(change)
     }
 
+    /// The number of the last change of a batch record.
+    #[must_use]
+    pub fn batch_changes(&self) -> u64 {
+        self.batches.changes()
+    }
+
+    /// Idempotency keys behind those of a queue and a time, by queue and then oldest first: at least `limit` if there
+    /// are, and then all of that queue that came at the same time as the last.
+    #[must_use]
+    pub fn idempotency_after(
+        &self,
+        after: Option<(QueueId, Timestamp)>,
+        limit: usize,
+    ) -> Vec<IdempotencyRecord> {
+        self.idempotency.after(after, limit)
+    }
+
+    /// Every drained set, by the request that asked for it.
+    pub fn drain_ids(&self) -> impl Iterator<Item = u128> + '_ {
+        self.drains.keys().copied()
+    }
+
+    /// Requests answered later than `after`, oldest first: at least `limit` if there are, and then all that
+    /// were answered at the same time as the last.
+    #[must_use]
+    pub fn requests_after(&self, after: Option<Timestamp>, limit: usize) -> Vec<RequestRecord> {
+        self.requests.after(after, limit)
+    }
+
     /// The last number given to a job or a place in a queue.
     #[must_use]
     pub fn serial(&self) -> u64 {

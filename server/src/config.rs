@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use sluice_engine::bound::{DEFAULT_IDEMPOTENCY_KEYS, DEFAULT_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES};
 
-pub use flag::Flags;
+pub use flag::{Flags, Task};
 pub use load::{ConfigError, Loaded};
 
 use crate::bound::{DEFAULT_MAILBOX_BYTES, DEFAULT_MAILBOX_CALLS};

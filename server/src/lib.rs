@@ -14,6 +14,7 @@ pub mod os;
 pub mod rpc;
 pub mod run;
 pub mod store;
+pub mod task;
 pub mod telemetry;
 pub mod transport;
 pub mod writer;

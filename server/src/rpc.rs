@@ -9,6 +9,7 @@
 //! the writer. Here the contract's messages are known; what the engine decides, the disk and the network are not.
 
 mod admin;
+mod backup;
 mod batch;
 mod body;
 mod convert;

@@ -10,6 +10,7 @@ use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
@@ -28,9 +29,10 @@ use crate::listener::{ConnectionLimit, Listener};
 use crate::load::Load;
 use crate::rpc::{self, RpcSettings};
 use crate::store::{Durable, DurableOptions, StoreError};
+use crate::task::TaskError;
 use crate::telemetry::TelemetryError;
 use crate::writer::{MailboxLimit, StartError, Writer, exit_at_once};
-use crate::{os, telemetry, transport};
+use crate::{os, task, telemetry, transport};
 
 /// Why the server did not run.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +60,9 @@ pub enum RunError {
     /// The store could not be opened.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// What was to be done instead of serving could not be.
+    #[error(transparent)]
+    Task(#[from] TaskError),
 }
 
 /// Connections of the HTTP port: probes and people.
@@ -77,22 +82,27 @@ impl RunError {
         match self {
             RunError::Config(_) | RunError::Telemetry(_) => 2,
             RunError::NoSyncFilter | RunError::Io { .. } | RunError::Start(_) => 1,
+            RunError::Task(error) => error.exit_code(),
         }
     }
 }
 
-/// Runs the server until it is told to stop. To be called before any thread starts. `ready` hears the
-/// address, once calls are served.
+/// Runs the server until it is told to stop, or does what is asked for instead; says what to exit with.
+/// To be called before any thread starts. `ready` hears the address, once calls are served.
 ///
 /// # Errors
 /// When it could not start.
 pub fn run(
     arguments: impl IntoIterator<Item = OsString>,
     ready: impl FnOnce(SocketAddr),
-) -> Result<(), RunError> {
+) -> Result<ExitCode, RunError> {
     // First of all: threads that run already would go without it.
     let filter = os::refuse_sync_file_range();
-    let loaded = Config::load(&Flags::parse_from(arguments))?;
+    let flags = Flags::parse_from(arguments);
+    if let Some(task) = &flags.task {
+        return Ok(task::run(task)?);
+    }
+    let loaded = Config::load(&flags)?;
     let config = loaded.config;
     telemetry::start(config.log_format, &config.log_level)?;
     if let Err(error) = filter {
@@ -113,7 +123,7 @@ pub fn run(
     let runtime = runtime.map_err(io_error("start threads"))?;
     let result = runtime.block_on(serve(config, ready));
     runtime.shutdown_timeout(RUNTIME_GRACE);
-    result
+    result.map(|()| ExitCode::SUCCESS)
 }
 
 async fn serve(config: Config, ready: impl FnOnce(SocketAddr)) -> Result<(), RunError> {

@@ -3,6 +3,7 @@
 //!
 //! This file knows mutations, records and bodies; what a file or a tree is, only the implementations know.
 
+mod backup;
 mod codec;
 #[cfg(test)]
 mod conformance;
@@ -17,7 +18,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sluice_engine::{Attributes, Detail, JobId, Ledger, Loader, Mutation, Now, Span};
 
-pub use durable::{Durable, DurableOptions};
+pub use backup::{Backup, Slice};
+pub use durable::{Checked, Durable, DurableOptions, Restored, check, restore};
+pub use log::{Groups, Tail};
 pub use memory::{Failure, Memory};
 
 /// A place where the queue is kept.
@@ -49,6 +52,18 @@ pub trait Store: Send {
     /// # Errors
     /// As [`Store::commit`].
     fn upkeep(&mut self, ledger: &Ledger, now: Now) -> Result<Upkeep, StoreError>;
+
+    /// Follows the groups that become durable from now on.
+    ///
+    /// # Errors
+    /// When the store keeps none, or too many follow.
+    fn follow(&self) -> Result<Tail, StoreError>;
+
+    /// The groups since `tail` was last asked about, in order.
+    ///
+    /// # Errors
+    /// When more of them would have had to be kept than may be.
+    fn groups(&self, tail: &Tail) -> Result<Groups, StoreError>;
 
     /// How the store is doing.
     fn pressure(&self) -> Pressure;

@@ -17,6 +17,7 @@ pub mod sink;
 pub mod sluiced;
 pub mod spec;
 pub mod status;
+pub mod task;
 pub mod webhook;
 pub mod wire;
 

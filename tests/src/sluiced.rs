@@ -78,9 +78,16 @@ impl Setup {
 
     /// Starts it on an empty directory.
     pub async fn start(self) -> Sluiced {
+        self.start_on(|_| std::future::ready(())).await
+    }
+
+    /// Starts it on what `make` leaves in the data directory that it is told.
+    pub async fn start_on<F: Future<Output = ()>>(self, make: impl FnOnce(PathBuf) -> F) -> Sluiced {
+        let directory = TempDir::new().unwrap();
+        make(directory.path().join("data")).await;
         let mut server = Sluiced {
             setup: self,
-            directory: TempDir::new().unwrap(),
+            directory,
             listen: SocketAddr::from(([127, 0, 0, 1], port())),
             http: SocketAddr::from(([127, 0, 0, 1], port())),
             child: None,

@@ -47,11 +47,34 @@ pub async fn call(
 /// # Errors
 /// What the server answered.
 pub async fn send(channel: Channel, method: &MethodDescriptor, message: Bytes) -> Result<Bytes, Status> {
+    let messages = Request::new(futures::stream::once(std::future::ready(message)));
+    first_answer(channel, method, messages).await
+}
+
+/// Sends messages over a stream that stays open, and gives the first answer.
+///
+/// # Errors
+/// What the server answered.
+pub async fn converse(
+    channel: Channel,
+    method: &MethodDescriptor,
+    messages: &[DynamicMessage],
+) -> Result<DynamicMessage, Status> {
+    let messages: Vec<Bytes> = messages.iter().map(|message| message.encode_to_vec().into()).collect();
+    let messages = futures::stream::iter(messages).chain(futures::stream::pending());
+    let bytes = first_answer(channel, method, Request::new(messages)).await?;
+    Ok(DynamicMessage::decode(method.output(), bytes).expect("answers are what the contract says"))
+}
+
+async fn first_answer(
+    channel: Channel,
+    method: &MethodDescriptor,
+    messages: Request<impl futures::Stream<Item = Bytes> + Send + 'static>,
+) -> Result<Bytes, Status> {
     let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
     let path = PathAndQuery::try_from(path).expect("names of services and methods fit a path");
     let mut grpc = Grpc::new(channel);
     grpc.ready().await.map_err(|error| Status::unknown(error.to_string()))?;
-    let messages = Request::new(futures::stream::once(std::future::ready(message)));
     let mut answers = grpc.streaming(messages, path, Verbatim).await?.into_inner();
     answers.next().await.unwrap_or_else(|| Err(Status::unknown("the answer held no message")))
 }

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use tonic::Streaming;
+
 use super::{Client, queue::missing};
 use crate::{
     Error, Repeat,
     proto::{
-        GetQueueRequest, GetServerInfoRequest, GetServerInfoResponse, ListJobsRequest, ListJobsResponse,
-        ListQueuesRequest, ListQueuesResponse, PurgeJobsRequest, PutQueueRequest, Queue, RequeueJobsRequest,
+        BackupRequest, BackupResponse, GetQueueRequest, GetServerInfoRequest, GetServerInfoResponse,
+        ListJobsRequest, ListJobsResponse, ListQueuesRequest, ListQueuesResponse, PurgeJobsRequest,
+        PutQueueRequest, Queue, RequeueJobsRequest,
     },
 };
 
@@ -78,5 +81,15 @@ impl Client {
         let send =
             |channel, request| async move { self.admin_service(channel).get_server_info(request).await };
         self.call(Repeat::Always, Duration::ZERO, GetServerInfoRequest {}, send).await
+    }
+
+    /// Streams a backup of everything: the bytes of a file for `sluiced restore`, whole only when the
+    /// stream ends well.
+    ///
+    /// # Errors
+    /// What the server refuses, and a connection that cannot be made.
+    pub async fn backup(&self) -> Result<Streaming<BackupResponse>, Error> {
+        let mut service = self.admin_service(self.shared.pool.next());
+        self.opened(service.backup(self.request(BackupRequest {}))).await
     }
 }

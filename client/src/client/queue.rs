@@ -143,7 +143,7 @@ impl Client {
     }
 
     /// A stream must open within a call's time; how long it then lives is its reader's affair.
-    async fn opened<S>(
+    pub(super) async fn opened<S>(
         &self,
         open: impl Future<Output = Result<tonic::Response<S>, tonic::Status>>,
     ) -> Result<S, Error> {

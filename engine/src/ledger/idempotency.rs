@@ -67,6 +67,31 @@ impl Idempotency {
         count
     }
 
+    /// See [`crate::Ledger::idempotency_after`].
+    pub(crate) fn after(&self, after: Option<(QueueId, Timestamp)>, limit: usize) -> Vec<IdempotencyRecord> {
+        let mut records: Vec<IdempotencyRecord> = Vec::new();
+        let first = after.map_or(QueueId(0), |(queue, _)| queue);
+        for (queue, by_time) in self.by_time.range(first..) {
+            let passed = after
+                .filter(|(of, _)| of == queue)
+                .map_or(0, |(_, last)| by_time.partition_point(|(time, _)| *time <= last));
+            for (time, hash) in by_time.iter().skip(passed) {
+                let is_next_time =
+                    records.last().is_some_and(|last| (last.queue, last.time) != (*queue, *time));
+                if records.len() >= limit && is_next_time {
+                    return records;
+                }
+                // A key that came again stands further back too.
+                if let Some((job, newest)) = self.known.get(&(*queue, halves(*hash)))
+                    && newest == time
+                {
+                    records.push(IdempotencyRecord { queue: *queue, hash: *hash, job: *job, time: *time });
+                }
+            }
+        }
+        records
+    }
+
     /// Forgets a queue.
     pub(crate) fn forget_queue(&mut self, queue: QueueId) {
         for (_, hash) in self.by_time.remove(&queue).unwrap_or_default() {
@@ -114,6 +139,8 @@ mod tests {
         idempotency.insert(record(7, 2, 115));
         assert_eq!(idempotency.forget(Q, WINDOW, Timestamp(120), 9), 1);
         assert_eq!(idempotency.find(Q, 7, WINDOW, Timestamp(120)), Some(JobId(2)));
+        assert_eq!(idempotency.after(None, 1), [record(7, 2, 115)]);
+        assert_eq!(idempotency.after(Some((Q, Timestamp(115))), 1), []);
         idempotency.forget_queue(Q);
         assert_eq!((idempotency.len(), idempotency.queues().count()), (0, 0));
     }

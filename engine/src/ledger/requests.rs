@@ -58,9 +58,48 @@ impl Requests {
         }
     }
 
+    /// See [`crate::ledger::Ledger::requests_after`].
+    pub(crate) fn after(&self, after: Option<Timestamp>, limit: usize) -> Vec<RequestRecord> {
+        let from = after.map_or(0, |after| self.by_time.partition_point(|(time, _)| *time <= after));
+        let mut records: Vec<RequestRecord> = Vec::new();
+        for (time, id) in self.by_time.range(from..) {
+            if records.len() >= limit && records.last().is_some_and(|last| last.time != *time) {
+                break;
+            }
+            if let Some((content, answer)) = self.answers.get(id) {
+                let request = RequestKey { id: *id, content: *content };
+                records.push(RequestRecord { request, answer: answer.clone(), time: *time });
+            }
+        }
+        records
+    }
+
     fn drop_oldest(&mut self) {
         if let Some((_, id)) = self.by_time.pop_front() {
             self.answers.remove(&id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::JobId;
+
+    #[test]
+    fn requests_are_read_in_slices_that_miss_none() {
+        let mut requests = Requests::default();
+        let record = |id: u128, time: u64| RequestRecord {
+            request: RequestKey { id, content: 1 },
+            answer: Enqueued { first: JobId(1), count: 1 },
+            time: Timestamp(time),
+        };
+        for (id, time) in [(9, 1), (3, 2), (7, 2), (1, 2), (4, 5)] {
+            requests.insert(record(id, time));
+        }
+        let first = requests.after(None, 2);
+        assert_eq!(first, [record(9, 1), record(3, 2), record(7, 2), record(1, 2)]);
+        assert_eq!(requests.after(Some(Timestamp(2)), 2), [record(4, 5)]);
+        assert_eq!(requests.after(Some(Timestamp(5)), 2), []);
     }
 }

@@ -14,7 +14,7 @@ pub(crate) fn main() -> ExitCode {
         let _ = writeln!(stdout(), "listening on {address}");
     });
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("sluiced: {error}");
             ExitCode::from(error.exit_code())

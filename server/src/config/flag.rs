@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use serde::Serialize;
 
 /// The Sluice server: a durable queue for calling services that limit your rate.
@@ -11,8 +11,13 @@ use serde::Serialize;
 /// Every setting can also be given as a key of the file or as a SLUICED_* variable. A flag goes before a
 /// variable, that before the file.
 #[derive(Debug, Default, Parser, Serialize)]
-#[command(name = "sluiced", version)]
+#[command(name = "sluiced", version, args_conflicts_with_subcommands = true)]
 pub struct Flags {
+    /// What to do instead of serving
+    #[command(subcommand)]
+    #[serde(skip)]
+    pub task: Option<Task>,
+
     /// Read settings from this TOML file
     #[arg(long, value_name = "FILE", env = "SLUICED_CONFIG")]
     #[serde(skip)]
@@ -47,4 +52,32 @@ pub struct Flags {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub insecure_no_sync_filter: Option<bool>,
+}
+
+/// What `sluiced` does with a store that nobody serves.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum Task {
+    /// Look whether a store is whole, and change nothing in it
+    ///
+    /// The store must not be in use. What lies in sled is looked at in a copy, made in the directory for
+    /// temporary files (TMPDIR). Prints a line for each finding and a summary. Exits 0 when nothing is
+    /// wrong, 1 when something is, 2 when the directory cannot be checked.
+    Check {
+        /// The directory of the store
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
+
+    /// Make a store of a backup
+    ///
+    /// The backup must be whole, and the directory empty or not there. The new store holds what the backup
+    /// holds, and has an identity of its own.
+    Restore {
+        /// A backup as `sluice backup` writes it
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// The directory of the new store
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
 }

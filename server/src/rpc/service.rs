@@ -167,4 +167,10 @@ impl AdminService for Rpc {
             settings.max_idempotency_keys,
         )))
     }
+
+    type BackupStream = Messages<v1::BackupResponse>;
+
+    async fn backup(&self, _request: Request<v1::BackupRequest>) -> Answer<Self::BackupStream> {
+        Ok(Response::new(self.do_backup().await?))
+    }
 }

@@ -95,6 +95,8 @@ pub(crate) enum Failure {
         /// Jobs that were done.
         done: u64,
     },
+    /// A backup was read more slowly than the log went on.
+    BackupTooSlow,
     /// What must not be: the log has more.
     Internal,
 }
@@ -151,6 +153,7 @@ impl Failure {
             Failure::Stopping => (Unavailable, "STOPPING", Some(STOPPING_RETRY)),
             Failure::DeadlineExceeded => (DeadlineExceeded, "DEADLINE_EXCEEDED", None),
             Failure::Interrupted { .. } => (Aborted, "INTERRUPTED", None),
+            Failure::BackupTooSlow => (Aborted, "BACKUP_TOO_SLOW", None),
             Failure::Internal => (Internal, "INTERNAL", None),
         };
         Kind { code, reason, retry_after }
@@ -200,6 +203,7 @@ impl Failure {
             Failure::Overloaded => "the server has more to do than it can hold",
             Failure::Stopping => "the server is stopping",
             Failure::DeadlineExceeded => "the deadline passed",
+            Failure::BackupTooSlow => "the backup was read more slowly than the queue went on: begin anew",
             Failure::Internal => "something that must not happen happened: see the server's log",
         })
     }

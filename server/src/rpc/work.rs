@@ -193,7 +193,7 @@ impl Work {
                 self.start(start).await?;
                 Ok(None)
             }
-            Some(_) if !is_begun => Err(validate::out_of_turn("start", "must be said first")),
+            _ if !is_begun => Err(validate::out_of_turn("start", "must be said first")),
             Some(Asked::Start(_)) => Err(validate::out_of_turn("start", "must be said only once")),
             Some(Asked::Credit(more)) => {
                 let credit = self.terms.as_ref().map_or(0, |terms| terms.credit);

@@ -5,6 +5,8 @@
 //! for it. Files, layouts and the order of writes: `docs/STORAGE.md`.
 
 mod ballast;
+mod check;
+mod compact;
 mod format;
 mod handing;
 mod housekeeper;
@@ -13,6 +15,7 @@ mod mover;
 mod option;
 mod reader;
 mod recovery;
+mod restore;
 mod room;
 pub(crate) mod step;
 mod thread;
@@ -31,10 +34,12 @@ pub(crate) use self::step::Step;
 pub(crate) use self::step::Steps;
 use super::home::{Home, Meta};
 use super::log::Log;
-use super::{BodyReader, Place, PlaceKind, Pressure, Store, StoreError, Upkeep};
+use super::{BodyReader, Groups, Place, PlaceKind, Pressure, Store, StoreError, Tail, Upkeep};
 
+pub use self::check::{Checked, check};
 pub use self::option::DurableOptions;
 pub(crate) use self::reader::Pin;
+pub use self::restore::{Restored, restore};
 
 /// How often the writer looks after jobs that are on their way home, while nothing else happens: so often
 /// that the thread does not run out of orders.
@@ -115,6 +120,14 @@ impl Store for Durable {
         upkeep.again_in = self.mover.is_busy().then_some(BUSY_UPKEEP);
         self.room.look(now, &mut self.log, &mut self.mover)?;
         Ok(upkeep)
+    }
+
+    fn follow(&self) -> Result<Tail, StoreError> {
+        self.log.follow()
+    }
+
+    fn groups(&self, tail: &Tail) -> Result<Groups, StoreError> {
+        self.log.groups(tail)
     }
 
     fn pressure(&self) -> Pressure {

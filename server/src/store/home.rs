@@ -5,6 +5,8 @@
 
 mod batch;
 mod body;
+mod check;
+mod compact;
 mod detail;
 mod drain;
 mod idempotency;
@@ -17,6 +19,7 @@ mod part;
 mod queue;
 mod removal;
 mod request;
+pub(crate) mod row;
 mod value;
 
 use std::path::PathBuf;
@@ -68,7 +71,7 @@ impl StateTree {
         [StateTree::Ready, StateTree::Scheduled, StateTree::Retry, StateTree::Dead, StateTree::Done];
 
     /// Where a job in `state` lives.
-    fn of(state: JobState) -> StateTree {
+    pub(crate) fn of(state: JobState) -> StateTree {
         match state {
             JobState::Ready | JobState::Leased => StateTree::Ready,
             JobState::Scheduled => StateTree::Scheduled,
@@ -238,6 +241,11 @@ impl Home {
     fn damaged(&self, tree: &str, key: &[u8], why: impl std::fmt::Display) -> StoreError {
         let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
         StoreError::Damaged(format!("{}, tree {tree}, key {key}: {why}", self.dir.display()))
+    }
+
+    /// A body that must be here and is not.
+    pub(crate) fn body_missing(&self, id: JobId) -> StoreError {
+        self.damaged("body", &body::prefix(id), format!("the body of job {id} is missing"))
     }
 
     fn malformed<'a>(&'a self, tree: &'a str, key: &'a [u8]) -> impl Fn(Malformed) -> StoreError + 'a {

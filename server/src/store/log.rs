@@ -4,6 +4,7 @@
 //! It knows mutations and files; where jobs go that outlive it, it does not know. The format is in
 //! docs/STORAGE.md.
 
+mod check;
 mod closed;
 mod frame;
 #[cfg(test)]
@@ -15,6 +16,7 @@ mod place;
 mod replay;
 mod segment;
 mod supply;
+mod tail;
 #[cfg(test)]
 mod test;
 
@@ -24,16 +26,20 @@ use std::sync::Arc;
 
 use sluice_engine::{JobId, Mutation, Now, Timestamp};
 
+pub(crate) use check::{Examined, examine};
 pub(crate) use closed::ClosedSegment;
 #[cfg(test)]
 pub(crate) use open::Replayed;
 pub(crate) use place::{LogPlace, read_bodies};
 pub(crate) use segment::Segment;
+pub(crate) use tail::Group;
+pub use tail::{Groups, Tail};
 
 use self::frame::{FrameHeader, MAX_BODY_BYTES};
 use self::index::FrameIndex;
 use self::segment::{SegmentHeader, first_chain, frame_seed};
 use self::supply::Supply;
+use self::tail::Tails;
 use super::disk::Disk;
 use super::{StoreError, codec};
 
@@ -62,6 +68,8 @@ pub(crate) struct Log {
     chain: u32,
     last_job: JobId,
     used_bytes: u64,
+    /// Those who read the groups beside the writer.
+    tails: Tails,
     /// Room for a segment's header, a frame's header, the body: used again for each frame.
     buffer: Vec<u8>,
     frame_index: FrameIndex,
@@ -104,29 +112,52 @@ impl Log {
         options: LogOptions,
         retired_through: u64,
     ) -> Result<Log, StoreError> {
-        if !SEGMENT_BYTES.contains(&options.segment_bytes) || !options.segment_bytes.is_multiple_of(4096) {
-            let (least, most) = SEGMENT_BYTES.into_inner();
-            return Err(StoreError::Unusable(format!(
-                "segments of the log must be a multiple of 4096 from {least} to {most} bytes"
-            )));
-        }
+        check_segment_bytes(&options)?;
         let dir = dir.join("log");
         let found = open::find(&*disk, &dir, store_id, retired_through)?;
-        Ok(Log {
+        Ok(Log::new(disk, dir, store_id, options, State::Opened(found)))
+    }
+
+    /// Begins a log as if it had gone on to group `last_group`, and to the end of segment `retired_through`,
+    /// which is not 0. It takes groups at once.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub(crate) fn begin_after(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        store_id: u128,
+        options: LogOptions,
+        retired_through: u64,
+        last_group: u64,
+    ) -> Result<Log, StoreError> {
+        check_segment_bytes(&options)?;
+        let dir = dir.join("log");
+        disk.create_dir(&dir)
+            .map_err(|source| StoreError::Io { what: format!("make {}", dir.display()), source })?;
+        let (bytes, next) = (options.segment_bytes, retired_through + 1);
+        let supply = Supply::new(Arc::clone(&disk), &dir, bytes, options.ahead, next)?;
+        let log = Log::new(disk, dir, store_id, options, State::Ready);
+        Ok(Log { supply: Some(supply), next_group: last_group + 1, ..log })
+    }
+
+    fn new(disk: Arc<dyn Disk>, dir: PathBuf, store_id: u128, options: LogOptions, state: State) -> Log {
+        Log {
             disk,
             dir,
             store_id,
             options,
-            state: State::Opened(found),
+            state,
             supply: None,
             segments: VecDeque::new(),
             next_group: 1,
             chain: first_chain(store_id),
             last_job: JobId(0),
             used_bytes: 0,
+            tails: Tails::default(),
             buffer: Vec::new(),
             frame_index: FrameIndex::default(),
-        })
+        }
     }
 
     /// Makes a group durable: one frame, one write, one sync. Its number.
@@ -167,10 +198,23 @@ impl Log {
 
     /// Where the body of a job lies, if it was born in this log.
     pub(crate) fn locate(&self, id: JobId) -> Option<LogPlace> {
-        let after = self.segments.partition_point(|segment| segment.born_before < id);
-        let segment = self.segments.get(after.checked_sub(1)?)?;
-        segment.born.filter(|(first, last)| (*first..=*last).contains(&id))?;
-        Some(LogPlace { file: Arc::clone(&segment.file), extent: segment.index.find(id)? })
+        place::locate(&self.segments, id)
+    }
+
+    /// Follows the groups from now on.
+    ///
+    /// # Errors
+    /// When too many do.
+    pub(crate) fn follow(&self) -> Result<Tail, StoreError> {
+        self.tails.begin(self.next_group, self.segments.back(), self.chain)
+    }
+
+    /// The groups since `tail` was last asked about.
+    ///
+    /// # Errors
+    /// When it was asked about too long ago.
+    pub(crate) fn groups(&self, tail: &Tail) -> Result<Groups, StoreError> {
+        tail.groups(&self.segments, self.next_group, self.chain)
     }
 
     /// Lets go of the oldest segment, once its retirement is durable.
@@ -188,6 +232,7 @@ impl Log {
             }
         }
         if let Some(segment) = self.segments.pop_front() {
+            self.tails.retire(&segment);
             self.used_bytes -= segment.used_bytes;
             supply.retire(segment.file)?;
         }
@@ -299,6 +344,16 @@ impl Log {
             self.last_job = last;
         }
     }
+}
+
+fn check_segment_bytes(options: &LogOptions) -> Result<(), StoreError> {
+    if SEGMENT_BYTES.contains(&options.segment_bytes) && options.segment_bytes.is_multiple_of(4096) {
+        return Ok(());
+    }
+    let (least, most) = SEGMENT_BYTES.into_inner();
+    Err(StoreError::Unusable(format!(
+        "segments of the log must be a multiple of 4096 from {least} to {most} bytes"
+    )))
 }
 
 fn not_ready() -> StoreError {

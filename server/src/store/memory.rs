@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sluice_engine::{JobId, Ledger, Loader, Mutation, Now};
 
-use super::{Body, BodyReader, Place, PlaceKind, Pressure, Store, StoreError, Upkeep};
+use super::{Body, BodyReader, Groups, Place, PlaceKind, Pressure, Store, StoreError, Tail, Upkeep};
 
 /// A store in memory. A clone is the same store: what a restarted server opens, or the switch by which
 /// a test makes it fail.
@@ -118,6 +118,14 @@ impl Store for Memory {
 
     fn upkeep(&mut self, _ledger: &Ledger, _now: Now) -> Result<Upkeep, StoreError> {
         Ok(Upkeep::default())
+    }
+
+    fn follow(&self) -> Result<Tail, StoreError> {
+        Err(StoreError::Unusable("a store in memory is not followed".to_owned()))
+    }
+
+    fn groups(&self, _tail: &Tail) -> Result<Groups, StoreError> {
+        Err(StoreError::Unusable("a store in memory is not followed".to_owned()))
     }
 
     fn pressure(&self) -> Pressure {

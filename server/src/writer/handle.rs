@@ -21,7 +21,7 @@ use super::message::{Message, Returned};
 use super::post::Post;
 use crate::bound::MAX_ENQUEUE_DELAY;
 use crate::clock::{self, Clock};
-use crate::store::{Body, BodyReader, Place, Pressure, StoreError};
+use crate::store::{Body, BodyReader, Place, Pressure, Store, StoreError};
 
 /// Speaks to the writer. Cheap to clone.
 #[derive(Clone)]
@@ -224,6 +224,46 @@ impl Handle {
         self.shared.answer(answer).await
     }
 
+    /// As [`Handle::read`], and shows the store too.
+    ///
+    /// # Errors
+    /// When the writer did not take it.
+    pub async fn read_store<T, F>(&self, read: F) -> Result<T, CallError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Engine, &dyn Store, Now) -> T + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        self.post(
+            Message::Read(Box::new(move |engine, store, now| {
+                if !reply.is_closed() {
+                    let _ = reply.send(read(engine, store, now));
+                }
+            })),
+            size_of::<F>(),
+        )?;
+        self.shared.answer(answer).await
+    }
+
+    /// Does what blocks on the disk, off the writer thread.
+    ///
+    /// # Errors
+    /// What `work` says.
+    pub async fn beside<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&dyn BodyReader) -> Result<T, StoreError> + Send + 'static,
+    {
+        let Some(ready) = self.shared.ready.get() else {
+            return Err(StoreError::Unusable("the store is still being read".to_owned()));
+        };
+        let reader = ready.reader.clone();
+        match tokio::task::spawn_blocking(move || work(&*reader)).await {
+            Ok(done) => done,
+            Err(error) => Err(StoreError::Damaged(format!("reading the store failed: {error}"))),
+        }
+    }
+
     /// The bodies at `places`, read off the writer thread.
     ///
     /// # Errors
@@ -232,14 +272,7 @@ impl Handle {
         if places.is_empty() {
             return Ok(Vec::new());
         }
-        let Some(ready) = self.shared.ready.get() else {
-            return Err(StoreError::Unusable("the store is still being read".to_owned()));
-        };
-        let reader = ready.reader.clone();
-        match tokio::task::spawn_blocking(move || reader.read(&places)).await {
-            Ok(bodies) => bodies,
-            Err(error) => Err(StoreError::Damaged(format!("reading bodies failed: {error}"))),
-        }
+        self.beside(move |reader| reader.read(&places)).await
     }
 
     /// How a queue stands, now and after every change (at most every 50 ms); `None` while it does not exist.

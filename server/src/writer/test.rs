@@ -11,7 +11,7 @@ use sluice_engine::{
 };
 
 use crate::store::Memory;
-use crate::store::{BodyReader, Place, Pressure, Store, StoreError, Upkeep};
+use crate::store::{BodyReader, Groups, Place, Pressure, Store, StoreError, Tail, Upkeep};
 
 pub(super) fn queue() -> QueueName {
     QueueName::new("q").unwrap()
@@ -67,6 +67,14 @@ impl Store for Spy {
 
     fn upkeep(&mut self, _ledger: &Ledger, _now: Now) -> Result<Upkeep, StoreError> {
         Ok(self.upkeep.pop().unwrap_or_default())
+    }
+
+    fn follow(&self) -> Result<Tail, StoreError> {
+        self.inner.follow()
+    }
+
+    fn groups(&self, tail: &Tail) -> Result<Groups, StoreError> {
+        Store::groups(&self.inner, tail)
     }
 
     fn pressure(&self) -> Pressure {

@@ -5,8 +5,10 @@
 #![allow(clippy::disallowed_methods, reason = "tests stand outside: their clock is the client's own")]
 #![allow(clippy::print_stderr, reason = "what a failed test has to say")]
 
+mod backup;
 mod card;
 mod chaos;
+mod check;
 mod drain;
 mod input;
 mod job;

@@ -88,4 +88,10 @@ impl AdminService for Admin {
     async fn list_keys(&self, _: Request<ListKeysRequest>) -> Result<Response<ListKeysResponse>, Status> {
         missing()
     }
+
+    type BackupStream = tokio_stream::Empty<Result<BackupResponse, Status>>;
+
+    async fn backup(&self, _: Request<BackupRequest>) -> Result<Response<Self::BackupStream>, Status> {
+        missing()
+    }
 }

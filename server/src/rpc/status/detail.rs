@@ -94,6 +94,7 @@ fn details(failure: &Failure) -> ErrorDetails {
         }
         Failure::RequestTooLarge
         | Failure::RequestMalformed(_)
+        | Failure::BackupTooSlow
         | Failure::UnknownMethod
         | Failure::Starting
         | Failure::Overloaded

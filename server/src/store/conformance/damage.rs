@@ -11,7 +11,7 @@ use super::workload::{Workload, enqueue};
 use crate::store::StoreError;
 
 /// A store with jobs in the log and at home, stopped without being closed.
-fn spoilable() -> (Subject, Rig, Vec<u128>) {
+pub(super) fn spoilable() -> (Subject, Rig, Vec<u128>) {
     let subject = Subject::durable();
     let mut rig = subject.start(Rig::dawn()).unwrap();
     let mut work = Workload::new(21);
@@ -22,7 +22,7 @@ fn spoilable() -> (Subject, Rig, Vec<u128>) {
 }
 
 /// The segments with frames, oldest first. Those made ahead are zeros, or still have another's number.
-fn segments(subject: &Subject) -> Vec<PathBuf> {
+pub(super) fn segments(subject: &Subject) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = fs::read_dir(subject.dir().join("log"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -33,11 +33,11 @@ fn segments(subject: &Subject) -> Vec<PathBuf> {
     paths
 }
 
-fn number(path: &Path) -> u64 {
+pub(super) fn number(path: &Path) -> u64 {
     path.file_stem().unwrap().to_str().unwrap().parse().unwrap()
 }
 
-fn change(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+pub(super) fn change(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
     let mut bytes = fs::read(path).unwrap();
     change(&mut bytes);
     fs::write(path, bytes).unwrap();

@@ -18,7 +18,12 @@ use crate::store::{Body, Durable, DurableOptions, Memory, Store, StoreError};
 /// Where stores are opened, again and again.
 pub(super) enum Subject {
     Memory(Memory),
-    Durable { dir: PathBuf, steps: Option<Arc<dyn Steps>>, _owned: Option<tempfile::TempDir> },
+    Durable {
+        dir: PathBuf,
+        steps: Option<Arc<dyn Steps>>,
+        compact_above_bytes: u64,
+        _owned: Option<tempfile::TempDir>,
+    },
 }
 
 /// See the module.
@@ -47,11 +52,17 @@ impl Subject {
 
     pub(super) fn durable() -> Subject {
         let dir = tempfile::tempdir().unwrap();
-        Subject::Durable { dir: dir.path().join("store"), steps: None, _owned: Some(dir) }
+        let at = dir.path().join("store");
+        Subject::Durable { dir: at, steps: None, compact_above_bytes: u64::MAX, _owned: Some(dir) }
     }
 
     pub(super) fn at(dir: &Path, steps: Option<Arc<dyn Steps>>) -> Subject {
-        Subject::Durable { dir: dir.to_owned(), steps, _owned: None }
+        Subject::Durable { dir: dir.to_owned(), steps, compact_above_bytes: u64::MAX, _owned: None }
+    }
+
+    /// Copies the home at each start, unless that is in vain.
+    pub(super) fn compacting(dir: &Path, steps: Option<Arc<dyn Steps>>) -> Subject {
+        Subject::Durable { dir: dir.to_owned(), steps, compact_above_bytes: 0, _owned: None }
     }
 
     pub(super) fn dir(&self) -> &Path {
@@ -64,7 +75,7 @@ impl Subject {
     pub(super) fn open(&self) -> Result<Box<dyn Store>, StoreError> {
         match self {
             Subject::Memory(memory) => Ok(Box::new(memory.clone())),
-            Subject::Durable { dir, steps, .. } => {
+            Subject::Durable { dir, steps, compact_above_bytes, .. } => {
                 static FILTER: Once = Once::new();
                 FILTER.call_once(|| os::refuse_sync_file_range().unwrap());
                 let options = DurableOptions {
@@ -72,6 +83,7 @@ impl Subject {
                     log_budget_bytes: Some(BUDGET_BYTES),
                     ballast_bytes: 0,
                     refuse_enqueues_below_bytes: Some(0),
+                    compact_above_bytes: *compact_above_bytes,
                     steps: steps.clone(),
                     ..DurableOptions::default()
                 };

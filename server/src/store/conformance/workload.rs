@@ -12,6 +12,7 @@ use super::rig::Rig;
 use crate::idempotency;
 
 /// Draws commands and does them.
+#[derive(Clone)]
 pub(super) struct Workload {
     state: u64,
     held: Vec<(JobId, LeaseToken)>,

@@ -22,28 +22,50 @@ const MAX_BYTES: u64 = 256;
 
 /// The store's number; makes a store of a directory that holds none.
 pub(super) fn read_or_create(dir: &Path) -> Result<u128, StoreError> {
+    match read(dir)? {
+        Some(store) => Ok(store),
+        None => {
+            let store = draw()?;
+            write(dir, store)?;
+            Ok(store)
+        }
+    }
+}
+
+/// The store's number; none when the directory holds no store.
+pub(super) fn read(dir: &Path) -> Result<Option<u128>, StoreError> {
     let path = dir.join("FORMAT");
     match fs::metadata(&path) {
         Ok(meta) if meta.len() > MAX_BYTES => {
             return Err(StoreError::Unusable(format!("{} is no store of Sluice", dir.display())));
         }
         Ok(_) => {}
-        Err(error) if error.kind() == ErrorKind::NotFound => return create(dir),
+        Err(error) if error.kind() == ErrorKind::NotFound => return nothing(dir),
         Err(source) => return Err(StoreError::Io { what: format!("read {}", path.display()), source }),
     }
     let text = fs::read(&path)
         .map_err(|source| StoreError::Io { what: format!("read {}", path.display()), source })?;
-    parse(&String::from_utf8_lossy(&text), &path)
+    parse(&String::from_utf8_lossy(&text), &path).map(Some)
 }
 
-fn create(dir: &Path) -> Result<u128, StoreError> {
+/// Parts of a store without FORMAT are not nothing.
+fn nothing(dir: &Path) -> Result<Option<u128>, StoreError> {
     for part in ["log", "sled"] {
         if dir.join(part).exists() {
             return Err(StoreError::Damaged(format!("{} holds a store without FORMAT", dir.display())));
         }
     }
-    let store = os::random_u128()
-        .map_err(|source| StoreError::Io { what: "draw the number of the store".to_owned(), source })?;
+    Ok(None)
+}
+
+/// A number for a new store.
+pub(super) fn draw() -> Result<u128, StoreError> {
+    os::random_u128()
+        .map_err(|source| StoreError::Io { what: "draw the number of the store".to_owned(), source })
+}
+
+/// Makes a directory a store: from here on it counts as one.
+pub(super) fn write(dir: &Path, store: u128) -> Result<(), StoreError> {
     let write = || {
         let unfinished = dir.join("FORMAT.new");
         let mut options = OpenOptions::new();
@@ -53,11 +75,8 @@ fn create(dir: &Path) -> Result<u128, StoreError> {
         fs::rename(&unfinished, dir.join("FORMAT"))?;
         os::sync_dir(dir)
     };
-    write().map_err(|source| StoreError::Io {
-        what: format!("write {}", dir.join("FORMAT").display()),
-        source,
-    })?;
-    Ok(store)
+    write()
+        .map_err(|source| StoreError::Io { what: format!("write {}", dir.join("FORMAT").display()), source })
 }
 
 fn encode(store: u128) -> String {

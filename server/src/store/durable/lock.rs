@@ -1,7 +1,7 @@
 //! One process at a time uses a store; and whether the last one stopped in good order.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -25,14 +25,22 @@ impl Lock {
         let opened =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         let mut file = opened.map_err(|source| failed("open", &path, source))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(StoreError::Unusable(format!("{} is in use by another process", dir.display())));
-            }
-            Err(TryLockError::Error(source)) => return Err(failed("lock", &path, source)),
-        }
+        try_lock(&file, dir, &path)?;
         let was_clean = unmark(&mut file).map_err(|source| failed("read", &path, source))?;
+        Ok(Lock { file, path, was_clean })
+    }
+
+    /// Takes the lock of a store that is not to be changed: what it says of the last stop stays as it is.
+    pub(super) fn hold(dir: &Path) -> Result<Lock, StoreError> {
+        let path = dir.join("LOCK");
+        let mut file = match File::open(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(StoreError::Unusable(format!("{} is no store of Sluice", dir.display())));
+            }
+            opened => opened.map_err(|source| failed("open", &path, source))?,
+        };
+        try_lock(&file, dir, &path)?;
+        let was_clean = is_marked(&mut file).map_err(|source| failed("read", &path, source))?;
         Ok(Lock { file, path, was_clean })
     }
 
@@ -48,13 +56,28 @@ impl Lock {
     }
 }
 
+fn try_lock(file: &File, dir: &Path, path: &Path) -> Result<(), StoreError> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => {
+            Err(StoreError::Unusable(format!("{} is in use by another process", dir.display())))
+        }
+        Err(TryLockError::Error(source)) => Err(failed("lock", path, source)),
+    }
+}
+
 /// Takes the mark away, durably, and says whether it was there.
 fn unmark(file: &mut File) -> io::Result<bool> {
-    let mut mark = Vec::new();
-    file.take(CLEAN.len() as u64 + 1).read_to_end(&mut mark)?;
+    let was_marked = is_marked(file)?;
     file.set_len(0)?;
     file.rewind()?;
     file.sync_all()?;
+    Ok(was_marked)
+}
+
+fn is_marked(file: &mut File) -> io::Result<bool> {
+    let mut mark = Vec::new();
+    file.take(CLEAN.len() as u64 + 1).read_to_end(&mut mark)?;
     Ok(mark == CLEAN)
 }
 
@@ -85,5 +108,18 @@ mod tests {
         drop(lock);
         assert!(Lock::take(dir.path()).unwrap().was_clean());
         assert!(!Lock::take(dir.path()).unwrap().was_clean(), "it was opened in between");
+    }
+
+    #[test]
+    fn holding_leaves_the_mark_and_makes_no_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        Lock::hold(dir.path()).unwrap_err();
+        assert!(!dir.path().join("LOCK").exists());
+        let mut lock = Lock::take(dir.path()).unwrap();
+        Lock::hold(dir.path()).unwrap_err();
+        lock.mark_clean().unwrap();
+        drop(lock);
+        assert!(Lock::hold(dir.path()).unwrap().was_clean());
+        assert!(Lock::take(dir.path()).unwrap().was_clean());
     }
 }

@@ -20,10 +20,12 @@ pub struct DurableOptions {
     pub refuse_enqueues_below_bytes: Option<u64>,
     /// Free bytes below which leases are refused too; none: a quarter of those.
     pub refuse_leases_below_bytes: Option<u64>,
+    /// Bytes of sled's file from which on it is copied at a start, if it holds less than a third of that.
+    pub compact_above_bytes: u64,
     /// Goes without the filter that makes sled sync for real (see `os::refuse_sync_file_range`): after a
     /// loss of power jobs may be missing.
     pub trust_sync_file_range: bool,
-    /// For tests of crashes: called at each step of moving home.
+    /// For tests of crashes: called at each step of moving home and of compaction.
     pub(crate) steps: Option<Arc<dyn Steps>>,
 }
 
@@ -40,6 +42,7 @@ impl Default for DurableOptions {
             ballast_bytes: 64 << 20,
             refuse_enqueues_below_bytes: None,
             refuse_leases_below_bytes: None,
+            compact_above_bytes: 256 << 20,
             trust_sync_file_range: false,
             steps: None,
         }

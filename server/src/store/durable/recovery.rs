@@ -8,6 +8,7 @@ use std::sync::Arc;
 use sluice_engine::{Loader, Now, QueueId};
 use tracing::info;
 
+use super::compact::Seat;
 use super::format;
 use super::lock::Lock;
 use super::mover::Mover;
@@ -35,11 +36,13 @@ impl Durable {
         let store = format::read_or_create(dir)?;
         let room = Room::open(dir, &options)?;
 
+        let seat = Seat::new(dir);
+        seat.tidy()?;
         let sled = dir.join("sled");
         if !lock.was_clean() {
             forget_files(&sled).map_err(io("sync", &sled))?;
         }
-        let home = Home::open(&sled)?;
+        let home = seat.open(&options)?;
         let meta = match home.meta()? {
             Some(meta) if meta.store != store => {
                 return Err(StoreError::Damaged(format!("{} belongs to another store", sled.display())));

@@ -1,4 +1,4 @@
-//! The steps of moving home, so that a test can end the world at each of them.
+//! The steps of moving home and of compaction, so that a test can end the world at each of them.
 
 use crate::store::StoreError;
 
@@ -25,6 +25,14 @@ pub(crate) enum Step {
     NotedSynced,
     /// The retirement of a segment was committed, and its file is still there.
     RetirementCommitted,
+    /// The home was copied.
+    HomeCopied,
+    /// The copy was synced.
+    CopySynced,
+    /// The home was put aside.
+    OldHomeAside,
+    /// The copy stands in its place.
+    CopyInPlace,
 }
 
 /// Told of each step.

@@ -181,6 +181,6 @@ impl Moving {
 }
 
 /// A job that will never run again needs no payload.
-fn keeps_payload(state: JobState) -> bool {
+pub(super) fn keeps_payload(state: JobState) -> bool {
     !state.is_at_rest() || state.is_requeueable()
 }

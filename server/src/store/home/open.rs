@@ -18,8 +18,8 @@ const CACHE_BYTES: u64 = 64 << 20;
 /// The background flusher is also the collector of garbage. What depends on a flush does its own.
 const FLUSH_EVERY_MS: u64 = 500;
 /// How long a lock may outlive its owner, and how often to look.
-const LOCK_TRIES: u32 = 20;
-const LOCK_WAIT: Duration = Duration::from_millis(50);
+pub(super) const LOCK_TRIES: u32 = 20;
+pub(super) const LOCK_WAIT: Duration = Duration::from_millis(50);
 
 impl Home {
     /// Opens the home in `dir`, or makes it. The caller holds the store's lock.
@@ -27,12 +27,17 @@ impl Home {
     /// # Errors
     /// When it is damaged, in use, or cannot be read.
     pub(crate) fn open(dir: &Path) -> Result<Home, StoreError> {
-        remove_unfinished_snapshots(dir)?;
-        let db = open_db(dir)?;
-        let home = guarded(dir, || with_trees(dir, db))?;
+        let home = open_at(dir, dir)?;
         home.check_no_blobs()?;
         Ok(home)
     }
+}
+
+/// Opens what lies in `at`, and tells of it as if it lay in `dir`.
+pub(super) fn open_at(at: &Path, dir: &Path) -> Result<Home, StoreError> {
+    remove_unfinished_snapshots(at)?;
+    let db = open_db(at, dir)?;
+    guarded(dir, || with_trees(dir, db))
 }
 
 /// Does what may find sled damaged, and makes its panics errors.
@@ -75,8 +80,8 @@ pub(super) fn failed(dir: &Path, what: &str, error: sled::Error) -> StoreError {
     }
 }
 
-fn open_db(dir: &Path) -> Result<Db, StoreError> {
-    let config = Config::default().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(Some(FLUSH_EVERY_MS));
+fn open_db(at: &Path, dir: &Path) -> Result<Db, StoreError> {
+    let config = Config::default().path(at).cache_capacity(CACHE_BYTES).flush_every_ms(Some(FLUSH_EVERY_MS));
     let mut tries = LOCK_TRIES;
     loop {
         let opened = guarded(dir, || Ok(config.open()))?;

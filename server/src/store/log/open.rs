@@ -207,7 +207,7 @@ fn distrust_cache(file: &SegmentFile) -> Result<(), StoreError> {
     file.file.sync_data().and_then(|()| file.file.forget_cache()).map_err(io("sync", &file.path))
 }
 
-fn read_header(file: &SegmentFile) -> Result<Option<SegmentHeader>, StoreError> {
+pub(super) fn read_header(file: &SegmentFile) -> Result<Option<SegmentHeader>, StoreError> {
     let mut bytes = [0; segment::HEADER_BYTES];
     if file.file.bytes().map_err(io("read", &file.path))? < bytes.len() as u64 {
         return Ok(None);
@@ -225,7 +225,11 @@ fn read_header(file: &SegmentFile) -> Result<Option<SegmentHeader>, StoreError> 
     }
 }
 
-fn check_header(file: &SegmentFile, header: &SegmentHeader, store_id: u128) -> Result<(), StoreError> {
+pub(super) fn check_header(
+    file: &SegmentFile,
+    header: &SegmentHeader,
+    store_id: u128,
+) -> Result<(), StoreError> {
     if header.store_id != store_id {
         return Err(damaged(file, 0, &format!("belongs to another store, {:032x}", header.store_id)));
     }
@@ -238,7 +242,7 @@ fn check_header(file: &SegmentFile, header: &SegmentHeader, store_id: u128) -> R
     Ok(())
 }
 
-fn damaged(file: &SegmentFile, offset: usize, what: &str) -> StoreError {
+pub(super) fn damaged(file: &SegmentFile, offset: usize, what: &str) -> StoreError {
     StoreError::Damaged(format!("segment {}, offset {offset}: {} {what}", file.number, file.path.display()))
 }
 

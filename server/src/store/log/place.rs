@@ -1,13 +1,14 @@
 //! Where bodies lie in the log, and how they are read: on any thread, beside the writer.
 
 use std::borrow::Borrow;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use sluice_engine::JobId;
 
 use super::index::Extent;
-use super::segment::SegmentFile;
+use super::segment::{Segment, SegmentFile};
 use crate::store::codec::{self, DecodeError};
 use crate::store::{Body, StoreError};
 
@@ -21,6 +22,14 @@ const MAX_READ_BYTES: u32 = 4 << 20;
 pub(crate) struct LogPlace {
     pub(super) file: Arc<SegmentFile>,
     pub(super) extent: Extent,
+}
+
+/// Where the body of a job lies, if it was born in these segments.
+pub(super) fn locate(segments: &VecDeque<Segment>, id: JobId) -> Option<LogPlace> {
+    let after = segments.partition_point(|segment| segment.born_before < id);
+    let segment = segments.get(after.checked_sub(1)?)?;
+    segment.born.filter(|(first, last)| (*first..=*last).contains(&id))?;
+    Some(LogPlace { file: Arc::clone(&segment.file), extent: segment.index.find(id)? })
 }
 
 /// The bodies at `places`, in their order; none where no such job was born. Reads in order of the

@@ -49,6 +49,14 @@ impl<'a> Frames<'a> {
         Some((header, body))
     }
 
+    /// Goes on at the header at `at`, whatever was lost before it.
+    pub(super) fn resume(&mut self, at: usize) {
+        if let Some((header, _)) = self.bytes.get(at..).and_then(|rest| FrameHeader::decode(rest, self.seed))
+        {
+            (self.at, self.group, self.chain) = (at, header.group, header.chain);
+        }
+    }
+
     /// Where a header of this segment lies that was written after all frames so far, if one does. The
     /// one at the end itself counts only if it is not the next frame, torn.
     pub(super) fn later_frame(&self) -> Option<usize> {

@@ -2,11 +2,15 @@
 
 use prost::Message;
 use prost_reflect::{DynamicMessage, MapKey, MethodDescriptor, Value};
+use sluice_proto::v1::work_request::Message as Asked;
 use sluice_proto::v1::{
-    Ack, AckRequest, DrainRequest, EnqueueRequest, EnqueueStreamRequest, ExtendLeaseRequest, GetJobRequest,
-    GetQueueRequest, GetQueueStatusRequest, GetServerInfoRequest, JobFilter, JobState, LeaseExtension,
-    LeaseRequest, ListJobsRequest, ListQueuesRequest, Nack, NackReason, NackRequest, PurgeJobsRequest,
-    PutQueueRequest, Queue, RequeueJobsRequest, RetryPolicy, WatchQueueRequest,
+    Ack, AckRequest, BackupRequest, BatchGetJobsRequest, CancelJobRequest, DeleteQueueRequest, DrainRequest,
+    EnqueueRequest, EnqueueStreamRequest, ExtendLeaseRequest, GetBatchRequest, GetJobRequest,
+    GetQueueRequest, GetQueueStatusRequest, GetServerInfoRequest, JobFilter, JobState, KeyRule,
+    LeaseExtension, LeaseRequest, ListJobsRequest, ListKeysRequest, ListQueuesRequest, Nack, NackReason,
+    NackRequest, PauseQueueRequest, PurgeJobsRequest, PutQueueRequest, Queue, RequeueJobsRequest,
+    ResumeQueueRequest, RetryPolicy, UpdateJobRequest, WatchQueueRequest, WatchQueuesRequest, WorkRequest,
+    WorkStart,
 };
 use sluice_tests::{spec, wire};
 use tonic::Code;
@@ -104,6 +108,17 @@ pub(crate) fn good(method: &MethodDescriptor, world: &World) -> DynamicMessage {
             GetJobRequest { job_id: world.ready.clone(), include_payload: true, ..Default::default() }
                 .encode_to_vec()
         }
+        "BatchGetJobs" => {
+            BatchGetJobsRequest { job_ids: vec![world.ready.clone()], ..Default::default() }.encode_to_vec()
+        }
+        "CancelJob" => CancelJobRequest { job_id: world.ready.clone() }.encode_to_vec(),
+        "UpdateJob" => {
+            UpdateJobRequest { job_id: world.ready.clone(), priority: Some(4), ..Default::default() }
+                .encode_to_vec()
+        }
+        "GetBatch" => GetBatchRequest { queue: queue(), batch_id: world.batch.clone(), wait_timeout: None }
+            .encode_to_vec(),
+        "Work" => work_start(world).encode_to_vec(),
         "Lease" => LeaseRequest { queue: queue(), ..LeaseRequest::default() }.encode_to_vec(),
         "Ack" => AckRequest { acks: vec![Ack { job_id, lease_token, result: None }] }.encode_to_vec(),
         "Nack" => {
@@ -117,16 +132,25 @@ pub(crate) fn good(method: &MethodDescriptor, world: &World) -> DynamicMessage {
         }
         "GetQueueStatus" => GetQueueStatusRequest { queue: queue(), ..Default::default() }.encode_to_vec(),
         "WatchQueue" => WatchQueueRequest { queue: queue(), min_interval: None }.encode_to_vec(),
+        "WatchQueues" => WatchQueuesRequest::default().encode_to_vec(),
         "Drain" => {
             let request_id = "good".to_owned();
             DrainRequest { queue: queue(), request_id, ..DrainRequest::default() }.encode_to_vec()
         }
         "PutQueue" => {
-            let queue =
-                Queue { name: queue(), retry_policy: Some(RetryPolicy::default()), ..Queue::default() };
+            let queue = Queue {
+                name: queue(),
+                retry_policy: Some(RetryPolicy::default()),
+                key_rules: vec![KeyRule { key_pattern: "bot*".to_owned(), settings: None }],
+                ..Queue::default()
+            };
             PutQueueRequest { queue: Some(queue), update_mask: None }.encode_to_vec()
         }
         "GetQueue" => GetQueueRequest { name: queue() }.encode_to_vec(),
+        "DeleteQueue" => DeleteQueueRequest { name: queue(), force: true }.encode_to_vec(),
+        "PauseQueue" => PauseQueueRequest { name: queue() }.encode_to_vec(),
+        "ResumeQueue" => ResumeQueueRequest { name: queue() }.encode_to_vec(),
+        "ListKeys" => ListKeysRequest { queue: queue(), ..Default::default() }.encode_to_vec(),
         "ListQueues" => ListQueuesRequest::default().encode_to_vec(),
         "ListJobs" => ListJobsRequest { filter: filter(&[JobState::Ready]), ..ListJobsRequest::default() }
             .encode_to_vec(),
@@ -138,10 +162,36 @@ pub(crate) fn good(method: &MethodDescriptor, world: &World) -> DynamicMessage {
             PurgeJobsRequest { filter: filter(&[JobState::Dead]), max_jobs: None, ..Default::default() }
                 .encode_to_vec()
         }
+        "Backup" => BackupRequest {}.encode_to_vec(),
         "GetServerInfo" => GetServerInfoRequest {}.encode_to_vec(),
         other => panic!("{other} has no good request yet: add one, and a row for each of its fields"),
     };
     DynamicMessage::decode(method.input(), &*bytes).expect("the generated code and the descriptor agree")
+}
+
+/// How a worker begins.
+pub(crate) fn work_start(world: &World) -> WorkRequest {
+    let start = WorkStart { queue: world.queue.clone(), ..WorkStart::default() };
+    WorkRequest { message: Some(Asked::Start(start)) }
+}
+
+/// A later message of a worker, the one that `field` is in.
+pub(crate) fn good_work(method: &MethodDescriptor, world: &World, field: &str) -> DynamicMessage {
+    let (job_id, lease_token) = world.leased.clone();
+    let asked = match field.split('.').next() {
+        Some("acks") => Asked::Acks(AckRequest { acks: vec![Ack { job_id, lease_token, result: None }] }),
+        Some("nacks") => {
+            let reason = NackReason::Failed.into();
+            Asked::Nacks(NackRequest { nacks: vec![Nack { job_id, lease_token, reason, ..Nack::default() }] })
+        }
+        Some("extends") => {
+            let leases = vec![LeaseExtension { job_id, lease_token, lease_duration: None }];
+            Asked::Extends(ExtendLeaseRequest { leases })
+        }
+        _ => Asked::Credit(1),
+    };
+    let bytes = WorkRequest { message: Some(asked) }.encode_to_vec();
+    DynamicMessage::decode(method.input(), bytes.as_slice()).expect("it was just encoded")
 }
 
 /// The table.
@@ -151,6 +201,7 @@ pub(crate) fn rows() -> Vec<Row> {
     rows.extend(enqueue("EnqueueStream", "request."));
     rows.push(free("EnqueueStream", "sequence", "any number is the client's own"));
     rows.push(row("EnqueueStream", "request", vec![missing()]));
+    rows.extend(jobs());
     rows.extend(work());
     rows.extend(watch());
     rows.extend(settings());
@@ -176,78 +227,141 @@ fn enqueue(rpc: &'static str, prefix: &str) -> Vec<Row> {
         row("jobs[0].run_time", run_times),
         row("jobs[0].labels", labels()),
         row("jobs[0].content_type", vec![set("too long", text(129))]),
+        row("jobs[0].ttl", {
+            let mut cases = spans();
+            cases.push(set("zero", span(0, 0)));
+            cases
+        }),
+        row("jobs[0].idempotency_key", vec![set("too long", text(129))]),
+        row("jobs[0].batch_id", batch_names()),
+        row("wait_timeout", waits()),
+        row("batch_totals", batch_totals()),
         free(rpc, &format!("{prefix}jobs[0].retry_policy"), "not said is the queue's policy"),
     ];
     rows.extend(retry_policy(rpc, &format!("{prefix}jobs[0].retry_policy")));
     rows
 }
 
-fn work() -> Vec<Row> {
-    let mut rows = vec![
+fn jobs() -> Vec<Row> {
+    vec![
+        row("GetJob", "job_id", job_ids()),
+        free("GetJob", "include_payload", "yes and no are both good"),
+        row("GetJob", "wait_timeout", waits()),
         row(
-            "GetJob",
-            "job_id",
+            "BatchGetJobs",
+            "job_ids",
             vec![
-                set("empty", text(0)),
-                set("too long", text(129)),
-                set("unknown", string("18446744073709551615")).refused(Code::NotFound, "JOB_NOT_FOUND"),
-                set("no id at all", string("../../etc")).refused(Code::NotFound, "JOB_NOT_FOUND"),
+                set("none", Value::List(vec![])),
+                repeat("too many", 1_001),
+                set("an empty one", Value::List(vec![text(0)])),
+                set("one too long", Value::List(vec![text(129)])),
             ],
         ),
-        free("GetJob", "include_payload", "yes and no are both good"),
+        free("BatchGetJobs", "include_payload", "yes and no are both good"),
+        row("BatchGetJobs", "wait_timeout", waits()),
+        row("CancelJob", "job_id", job_ids()),
+        row("UpdateJob", "job_id", job_ids()),
+        row(
+            "UpdateJob",
+            "priority",
+            vec![missing(), set("too high", Value::U32(10)), set("huge", Value::U32(u32::MAX))],
+        ),
+        row("UpdateJob", "delay", spans()),
+        row("UpdateJob", "run_time", {
+            let mut cases = times();
+            cases.push(set("together with a delay", time(4_000_000_000, 0)).with("delay", span(1, 0)));
+            cases
+        }),
+        row("GetBatch", "queue", queue_names()),
+        row("GetBatch", "batch_id", {
+            let mut cases = batch_names();
+            cases.push(set("empty", text(0)));
+            cases.push(set("unknown", string("nothing")).refused(Code::NotFound, "BATCH_NOT_FOUND"));
+            cases
+        }),
+        row("GetBatch", "wait_timeout", waits()),
+    ]
+}
+
+fn work() -> Vec<Row> {
+    let mut rows = vec![
         row("Lease", "queue", queue_names()),
         row("Lease", "max_jobs", numbers(1_000)),
         row("Lease", "lease_duration", lease_durations()),
-        row("Lease", "wait_timeout", {
-            let mut cases = spans();
-            cases.push(set("too long", span(60, 1_000_000)));
-            cases
-        }),
+        row("Lease", "wait_timeout", waits()),
         row("Lease", "worker_id", vec![set("too long", text(129))]),
-        row("ExtendLease", "leases[0].lease_duration", lease_durations()),
-        row("Ack", "acks[0].result", vec![set("too long", bytes((64 << 10) + 1))]),
+        row("Work", "start", vec![missing()]),
+        row("Work", "start.queue", queue_names()),
+        row("Work", "start.worker_id", vec![set("too long", text(129))]),
+        row("Work", "start.lease_duration", lease_durations()),
         row(
-            "Nack",
-            "nacks[0].reason",
-            vec![
-                set("not said", Value::EnumNumber(0)),
-                set("unknown", Value::EnumNumber(99)),
-                set("negative", Value::EnumNumber(-1)),
-            ],
+            "Work",
+            "start.credit",
+            vec![set("too much", Value::U32(1_001)), set("huge", Value::U32(u32::MAX))],
         ),
-        free("Nack", "nacks[0].error", "what is too long is cut"),
-        row("Nack", "nacks[0].error_code", vec![set("too long", text(129))]),
-        row("Nack", "nacks[0].retry_after", {
-            let mut cases = spans();
-            for (name, reason) in [("REJECTED", NackReason::Rejected), ("RELEASED", NackReason::Released)] {
-                let reason = Value::EnumNumber(reason.into());
-                cases.push(set(name, span(1, 0)).with("nacks[0].reason", reason));
-            }
+        row("Work", "credit", vec![set("too much", Value::U32(1_001)), set("huge", Value::U32(u32::MAX))]),
+        free("Work", "acks", "one of the messages that a worker may send"),
+        free("Work", "nacks", "one of the messages that a worker may send"),
+        free("Work", "extends", "one of the messages that a worker may send"),
+    ];
+    rows.extend(settling("Ack", ""));
+    rows.extend(settling("Nack", ""));
+    rows.extend(settling("ExtendLease", ""));
+    rows.extend(settling("Work", "acks."));
+    rows.extend(settling("Work", "nacks."));
+    rows.extend(settling("Work", "extends."));
+    rows
+}
+
+/// What settles or extends leases: by an rpc of its own, or in a message of a worker's stream.
+fn settling(rpc: &'static str, prefix: &str) -> Vec<Row> {
+    let items = match (rpc, prefix) {
+        ("Ack", _) | (_, "acks.") => "acks",
+        ("Nack", _) | (_, "nacks.") => "nacks",
+        _ => "leases",
+    };
+    let row = |field: &str, cases: Vec<Case>| row(rpc, &format!("{prefix}{items}{field}"), cases);
+    let lost = |case: Case| case.refused(Code::FailedPrecondition, "LEASE_LOST");
+    let mut rows = vec![
+        row("", vec![set("none", Value::List(vec![])), repeat("too many", 10_001)]),
+        row("[0].job_id", {
+            let mut cases = job_ids();
+            cases.push(set("a control character", string("\u{1}")).refused(Code::NotFound, "JOB_NOT_FOUND"));
             cases
         }),
-    ];
-    for (rpc, items) in [("Ack", "acks"), ("Nack", "nacks"), ("ExtendLease", "leases")] {
-        rows.push(row(rpc, items, vec![set("none", Value::List(vec![])), repeat("too many", 10_001)]));
-        rows.push(row(
-            rpc,
-            &format!("{items}[0].job_id"),
-            vec![
-                set("empty", text(0)),
-                set("too long", text(129)),
-                set("unknown", string("18446744073709551615")).refused(Code::NotFound, "JOB_NOT_FOUND"),
-                set("no id at all", string("\u{1}")).refused(Code::NotFound, "JOB_NOT_FOUND"),
-            ],
-        ));
-        let lost = |case: Case| case.refused(Code::FailedPrecondition, "LEASE_LOST");
-        rows.push(row(
-            rpc,
-            &format!("{items}[0].lease_token"),
+        row(
+            "[0].lease_token",
             vec![
                 lost(set("zero", Value::U64(0))),
                 lost(set("another's", Value::U64(u64::MAX / 2))),
                 lost(set("huge", Value::U64(u64::MAX))),
             ],
-        ));
+        ),
+    ];
+    match items {
+        "acks" => rows.push(row("[0].result", vec![set("too long", bytes((64 << 10) + 1))])),
+        "leases" => rows.push(row("[0].lease_duration", lease_durations())),
+        _ => rows.extend([
+            row(
+                "[0].reason",
+                vec![
+                    set("not said", Value::EnumNumber(0)),
+                    set("unknown", Value::EnumNumber(99)),
+                    set("negative", Value::EnumNumber(-1)),
+                ],
+            ),
+            free(rpc, &format!("{prefix}{items}[0].error"), "what is too long is cut"),
+            row("[0].error_code", vec![set("too long", text(129))]),
+            row("[0].retry_after", {
+                let mut cases = spans();
+                for (name, reason) in [("REJECTED", NackReason::Rejected), ("RELEASED", NackReason::Released)]
+                {
+                    let reason = Value::EnumNumber(reason.into());
+                    cases.push(set(name, span(1, 0)).with(&format!("{prefix}{items}[0].reason"), reason));
+                }
+                cases
+            }),
+        ]),
     }
     rows
 }
@@ -255,14 +369,16 @@ fn work() -> Vec<Row> {
 fn watch() -> Vec<Row> {
     vec![
         row("GetQueueStatus", "queue", queue_names()),
+        row("GetQueueStatus", "key", keys()),
         row("WatchQueue", "queue", queue_names()),
-        row("WatchQueue", "min_interval", {
-            let mut cases = spans();
-            cases.push(set("zero", span(0, 0)));
-            cases.push(set("too short", span(0, 49_000_000)));
-            cases.push(set("too long", span(60, 1_000_000)));
-            cases
-        }),
+        row("WatchQueue", "min_interval", intervals()),
+        // An empty pattern means every queue.
+        row(
+            "WatchQueues",
+            "queue_pattern",
+            queue_names().into_iter().filter(|case| case.name != "empty").collect(),
+        ),
+        row("WatchQueues", "min_interval", intervals()),
         row("Drain", "queue", queue_names()),
         row("Drain", "request_id", {
             let mut cases = request_ids();
@@ -288,6 +404,31 @@ fn settings() -> Vec<Row> {
         ),
         row("PutQueue", "queue.dead_retention", spans()),
         row("PutQueue", "queue.priority_ageing", spans()),
+        row("PutQueue", "queue.max_jobs", capacities(1 << 40)),
+        row("PutQueue", "queue.max_bytes", capacities(1 << 50)),
+        row("PutQueue", "queue.overflow_policy", policies()),
+        row("PutQueue", "queue.key_rules", vec![repeat("too many", 101)]),
+        row("PutQueue", "queue.key_rules[0].key_pattern", {
+            let mut cases = keys();
+            cases.push(set("empty", text(0)));
+            cases
+        }),
+        free("PutQueue", "queue.key_rules[0].settings", "not said limits nothing"),
+        row("PutQueue", "queue.key_rules[0].settings.max_jobs", capacities(1 << 40)),
+        row("PutQueue", "queue.key_rules[0].settings.max_bytes", capacities(1 << 50)),
+        row("PutQueue", "queue.key_rules[0].settings.overflow_policy", policies()),
+        free("PutQueue", "queue.paused", "yes and no are both good"),
+        row("PutQueue", "queue.idempotency_window", spans()),
+        free("PutQueue", "queue.reserve", "not said is none"),
+        row("PutQueue", "queue.reserve.min_priority", vec![set("too high", Value::U32(10))]),
+        row("PutQueue", "queue.reserve.percent", numbers(100)),
+        free("PutQueue", "queue.flow_hint", "not said is none"),
+        row("PutQueue", "queue.flow_hint.medium_load", loads()),
+        row("PutQueue", "queue.flow_hint.high_load", {
+            let mut cases = loads();
+            cases.push(set("below the medium", Value::F64(0.4)));
+            cases
+        }),
         row(
             "PutQueue",
             "queue.etag",
@@ -317,6 +458,31 @@ fn settings() -> Vec<Row> {
         row("ListQueues", "page_token", vec![set("no token at all", string("!")), set("huge", text(10_000))]),
     ];
     rows.extend(retry_policy("PutQueue", "queue.retry_policy"));
+    for level in ["low", "medium", "high"] {
+        let field = format!("queue.flow_hint.{level}");
+        rows.push(free("PutQueue", &field, "not said is the default"));
+        rows.push(row("PutQueue", &format!("{field}.batch_size"), numbers(1_000)));
+        rows.push(row("PutQueue", &format!("{field}.wait"), waits()));
+    }
+    let known = || {
+        let mut cases = queue_names();
+        cases.push(set("unknown", string("nobody")).refused(Code::NotFound, "QUEUE_NOT_FOUND"));
+        cases
+    };
+    rows.extend([
+        row("DeleteQueue", "name", known()),
+        row(
+            "DeleteQueue",
+            "force",
+            vec![set("no", Value::Bool(false)).refused(Code::FailedPrecondition, "QUEUE_NOT_EMPTY")],
+        ),
+        row("PauseQueue", "name", known()),
+        row("ResumeQueue", "name", known()),
+        row("ListKeys", "queue", known()),
+        row("ListKeys", "key_prefix", keys()),
+        row("ListKeys", "page_size", page_sizes()),
+        row("ListKeys", "page_token", page_tokens()),
+    ]);
     rows
 }
 
@@ -340,7 +506,31 @@ fn sweeps() -> Vec<Row> {
     purge.push(set("none", states(&[])));
     // An empty name means every queue, where that is allowed.
     let listed = queue_names().into_iter().filter(|case| case.name != "empty").collect();
-    vec![
+    let mut rows = Vec::new();
+    for rpc in ["ListJobs", "RequeueJobs", "PurgeJobs"] {
+        rows.push(row(rpc, "filter.key_prefix", keys()));
+        rows.push(row(rpc, "filter.labels", labels()));
+        rows.push(row(rpc, "filter.error_code", vec![set("too long", text(129))]));
+        for time in ["create_time_from", "create_time_until", "end_time_from", "end_time_until"] {
+            rows.push(row(rpc, &format!("filter.{time}"), times()));
+        }
+    }
+    let pace = |name, pace| set(name, Value::F64(pace));
+    rows.push(row(
+        "RequeueJobs",
+        "pace",
+        vec![
+            pace("zero", 0.0),
+            pace("negative", -1.0),
+            pace("not a number", f64::NAN),
+            pace("infinite", f64::INFINITY),
+            pace("too fast", 1_000_001.0),
+            pace("so slow that it takes decades", 0.000_1),
+        ],
+    ));
+    rows.extend([
+        free("RequeueJobs", "dry_run", "yes and no are both good"),
+        free("PurgeJobs", "dry_run", "yes and no are both good"),
         free("ListJobs", "filter", "none is every job"),
         row("ListJobs", "filter.queue", listed),
         row("ListJobs", "filter.states", unknown_states()),
@@ -355,7 +545,8 @@ fn sweeps() -> Vec<Row> {
         row("PurgeJobs", "filter.queue", queue_names()),
         row("PurgeJobs", "filter.states", purge),
         row("PurgeJobs", "max_jobs", numbers(1_000_000)),
-    ]
+    ]);
+    rows
 }
 
 fn retry_policy(rpc: &'static str, field: &str) -> Vec<Row> {
@@ -384,6 +575,61 @@ fn queue_names() -> Vec<Case> {
         set("with a letter of another alphabet", string("é")),
         set("with a zero byte", string("a\0")),
     ]
+}
+
+fn job_ids() -> Vec<Case> {
+    vec![
+        set("empty", text(0)),
+        set("too long", text(129)),
+        set("unknown", string("18446744073709551615")).refused(Code::NotFound, "JOB_NOT_FOUND"),
+        set("no id at all", string("../../etc")).refused(Code::NotFound, "JOB_NOT_FOUND"),
+    ]
+}
+
+fn batch_names() -> Vec<Case> {
+    vec![set("too long", text(129)), set("with a control character", string("a\nb"))]
+}
+
+fn batch_totals() -> Vec<Case> {
+    let map = |names: Vec<String>| {
+        Value::Map(names.into_iter().map(|name| (MapKey::String(name), Value::U64(1))).collect())
+    };
+    vec![
+        set("too many", map((0..1_001).map(|n| n.to_string()).collect())),
+        set("a name too long", map(vec!["n".repeat(129)])),
+        set("an empty name", map(vec![String::new()])),
+        set("a name with a control character", map(vec!["a\nb".to_owned()])),
+    ]
+}
+
+/// For what is 1 to `most`.
+fn capacities(most: u64) -> Vec<Case> {
+    vec![set("zero", Value::U64(0)), set("too much", Value::U64(most + 1)), set("huge", Value::U64(u64::MAX))]
+}
+
+fn policies() -> Vec<Case> {
+    vec![set("unknown", Value::EnumNumber(99)), set("negative", Value::EnumNumber(-1))]
+}
+
+fn loads() -> Vec<Case> {
+    let load = |name, load| set(name, Value::F64(load));
+    vec![load("negative", -0.1), load("too high", 1.1), load("not a number", f64::NAN)]
+}
+
+/// For what is 0 to a minute.
+fn waits() -> Vec<Case> {
+    let mut cases = spans();
+    cases.push(set("too long", span(60, 1_000_000)));
+    cases
+}
+
+/// For what is 50 ms to a minute.
+fn intervals() -> Vec<Case> {
+    let mut cases = spans();
+    cases.push(set("zero", span(0, 0)));
+    cases.push(set("too short", span(0, 49_000_000)));
+    cases.push(set("too long", span(60, 1_000_000)));
+    cases
 }
 
 fn keys() -> Vec<Case> {

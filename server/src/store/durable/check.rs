@@ -1,0 +1,191 @@
+//! Looks whether a store that nobody uses is whole, and changes nothing in it: each part by itself, then
+//! whether they fit together and give an engine again.
+
+mod body;
+
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use sluice_engine::{Engine, EngineConfig, JobId, Loader, QueueId};
+
+use self::body::Bodies;
+use super::compact::Seat;
+use super::format;
+use super::lock::Lock;
+use crate::store::StoreError;
+use crate::store::home::Home;
+use crate::store::log::{self, Examined};
+
+/// What a check gave.
+#[derive(Debug, Default)]
+pub struct Checked {
+    /// What is wrong, each with where.
+    pub findings: Vec<String>,
+    /// What is not wrong, and worth a line.
+    pub notes: Vec<String>,
+    /// Jobs that a start would know.
+    pub jobs: u64,
+    /// Queues that a start would know.
+    pub queues: u64,
+    /// Segments of the log that are needed.
+    pub segments: usize,
+    /// Rows in sled.
+    pub rows: u64,
+}
+
+/// Jobs looked at in one go.
+const SLICE_JOBS: usize = 4_096;
+
+/// Checks the store in `dir`.
+///
+/// # Errors
+/// When there is none, it is in use, or it cannot be read at all.
+pub fn check(dir: &Path) -> Result<Checked, StoreError> {
+    let _lock = Lock::hold(dir)?;
+    let mut checked = Checked::default();
+    let store = match format::read(dir) {
+        Ok(Some(store)) => Some(store),
+        Ok(None) => return Err(StoreError::Unusable(format!("{} is no store of Sluice", dir.display()))),
+        Err(error) => {
+            checked.find(error);
+            None
+        }
+    };
+    let copy = tempfile::tempdir().map_err(|source| StoreError::Io {
+        what: "make a directory for a copy of sled".to_owned(),
+        source,
+    })?;
+    let home = checked.home(dir, copy.path());
+    let mut loader = home.as_ref().and_then(|home| checked.records(dir, home, store));
+    let moved_through =
+        home.as_ref().and_then(|home| home.meta().ok()).flatten().map_or(0, |m| m.moved_through);
+    let mut visit = |group, now, mutations| match &mut loader {
+        Some((loader, _)) => loader.group(group, now, mutations).map_err(|error| error.0),
+        None => Ok(()),
+    };
+    let log = log::examine(dir, store, moved_through, &mut visit)?;
+    checked.log(&log);
+    // One of the two is not what it was, and it need not be the log.
+    if let (Some(_), Some(first)) = (&home, log.first.filter(|first| *first != moved_through + 1)) {
+        let sled = dir.join("sled");
+        checked.find(StoreError::Damaged(format!(
+            "{}, tree meta: it took over segments up to {moved_through}, but the log begins with segment {first}",
+            sled.display()
+        )));
+    }
+    if let (Some(home), Some((loader, as_of))) = (&home, loader) {
+        if as_of > log.last_group {
+            checked.find(StoreError::Damaged(format!(
+                "{}: a record includes group {as_of}, but the log ends with group {}",
+                dir.join("sled").display(),
+                log.last_group
+            )));
+        }
+        checked.engine(dir, loader, home, &log)?;
+    }
+    Ok(checked)
+}
+
+impl Checked {
+    /// Looks at every row of sled; none when it does not open.
+    fn home(&mut self, dir: &Path, copy: &Path) -> Option<Home> {
+        match Home::open_copy(Seat::new(dir).whole(), copy) {
+            Ok(home) => {
+                let (findings, rows) = home.examine();
+                findings.into_iter().for_each(|finding| self.find(finding));
+                self.rows = rows;
+                Some(home)
+            }
+            Err(error) => {
+                self.find(error);
+                None
+            }
+        }
+    }
+
+    /// What sled holds, and the last group that it includes; none when it contradicts itself.
+    fn records(&mut self, dir: &Path, home: &Home, store: Option<u128>) -> Option<(Loader, u64)> {
+        let mut loader = Loader::new(EngineConfig::default());
+        let loaded = home.meta().and_then(|meta| {
+            if let Some(meta) = meta {
+                if store.is_some_and(|store| store != meta.store) {
+                    let sled = dir.join("sled");
+                    self.find(StoreError::Damaged(format!("{} belongs to another store", sled.display())));
+                }
+                loader.serial(meta.serial);
+            }
+            home.load(&mut loader)
+        });
+        match loaded {
+            Ok(loaded) => Some((loader, loaded.as_of)),
+            Err(error) => {
+                self.find(error);
+                None
+            }
+        }
+    }
+
+    fn log(&mut self, log: &Examined) {
+        log.findings.iter().for_each(|finding| self.find(finding));
+        self.notes.extend(log.notes.iter().cloned());
+        self.segments = log.segments();
+    }
+
+    /// Looks whether what was loaded makes a queue.
+    fn engine(&mut self, dir: &Path, loader: Loader, home: &Home, log: &Examined) -> Result<(), StoreError> {
+        let engine = match loader.finish(log.last_now.unwrap_or_default()) {
+            Ok(engine) => engine,
+            Err(error) => {
+                self.findings.push(format!("{}: {error}", dir.display()));
+                return Ok(());
+            }
+        };
+        let mut jobs: BTreeMap<QueueId, u64> = BTreeMap::new();
+        let mut bodies = Bodies::new(home, log);
+        let mut from = 0;
+        loop {
+            let ids = engine.ledger().ids(from..=u64::MAX, SLICE_JOBS);
+            let Some(last) = ids.last() else { break };
+            from = last.0.saturating_add(1);
+            for record in ids.iter().filter_map(|id: &JobId| engine.ledger().record(*id)) {
+                *jobs.entry(record.queue).or_default() += 1;
+                bodies.look(&record);
+            }
+        }
+        self.jobs = jobs.values().sum();
+        bodies.finish().into_iter().for_each(|finding| self.find(finding));
+        // Behind damage sums are wrong anyway.
+        if self.findings.is_empty() {
+            self.sums(dir, &engine, &jobs);
+        }
+        self.queues = engine.ledger().queue_ids().count() as u64;
+        Ok(())
+    }
+
+    /// Every job that ever came is here or was removed.
+    fn sums(&mut self, dir: &Path, engine: &Engine, jobs: &BTreeMap<QueueId, u64>) {
+        for queue in engine.ledger().queue_ids().filter_map(|id| engine.ledger().queue_record(id)) {
+            let here = jobs.get(&queue.id).copied().unwrap_or(0);
+            let (enqueued, removed) = (queue.totals.enqueued, queue.totals.removed);
+            if enqueued != here + removed {
+                self.findings.push(format!(
+                    "{}, queue {}: {enqueued} jobs were enqueued, but {here} are here and {removed} were removed",
+                    dir.display(),
+                    queue.name
+                ));
+            }
+        }
+    }
+
+    /// Notes what is wrong, once: two looks may find the same.
+    fn find(&mut self, error: impl Borrow<StoreError>) {
+        let finding = match error.borrow() {
+            StoreError::Damaged(what) => what.clone(),
+            other => other.to_string(),
+        };
+        if !self.findings.contains(&finding) {
+            self.findings.push(finding);
+        }
+    }
+}
