@@ -176,12 +176,6 @@ impl Ledger {
         self.batches.changed_after(change)
     }
 
-    /// The number of the last change of a batch record.
-    #[must_use]
-    pub fn batch_changes(&self) -> u64 {
-        self.batches.changes()
-    }
-
     /// Idempotency keys behind those of a queue and a time, by queue and then oldest first: at least `limit` if there
     /// are, and then all of that queue that came at the same time as the last.
     #[must_use]

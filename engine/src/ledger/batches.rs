@@ -124,11 +124,6 @@ impl Batches {
         self.by_change.range(change + 1..).map(|(change, id)| (*change, self.record(*id)))
     }
 
-    /// The number of the last change.
-    pub(crate) fn changes(&self) -> u64 {
-        self.last_change
-    }
-
     pub(crate) fn enter(&mut self, id: BatchId, state: JobState) {
         if id != BatchId::NONE {
             self.at(id).there.add(state);

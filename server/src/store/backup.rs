@@ -22,8 +22,8 @@ mod file;
 use std::collections::VecDeque;
 
 use sluice_engine::{
-    BatchRecord, DrainRecord, IdempotencyRecord, JobId, JobRecord, Ledger, Now, QueueId, QueueRecord,
-    RequestRecord, Timestamp,
+    BatchName, BatchRecord, DrainRecord, IdempotencyRecord, JobId, JobRecord, Ledger, Now, QueueId,
+    QueueRecord, RequestRecord, Timestamp,
 };
 
 pub(crate) use self::file::{BackupReader, End, Entry};
@@ -85,8 +85,7 @@ enum Stage {
         from: u64,
     },
     QueuesAfter(VecDeque<QueueId>),
-    /// Changed after the first number, up to the second.
-    Batches(u64, u64),
+    Batches(VecDeque<(QueueId, BatchName)>),
     Drains(VecDeque<u128>),
     /// Later than this.
     Requests(Option<Timestamp>),
@@ -150,17 +149,18 @@ impl Backup {
                 slice.queues = queues(ledger, &mut left);
                 match left.is_empty() {
                     false => Stage::QueuesAfter(left),
-                    true => Stage::Batches(0, ledger.batch_changes()),
+                    // All of them by name: one that changes again is still to be taken.
+                    true => Stage::Batches(batches(ledger)),
                 }
             }
-            Stage::Batches(from, until) => {
-                let changed = ledger.batches_changed_after(from).take(SLICE_BATCHES);
-                let changed: Vec<_> = changed.take_while(|(change, _)| *change <= until).collect();
-                let last = changed.last().map(|(change, _)| *change);
-                slice.batches = changed.into_iter().map(|(_, record)| record.clone()).collect();
-                match last {
-                    Some(last) => Stage::Batches(last, until),
-                    None => Stage::Drains(ledger.drain_ids().collect()),
+            Stage::Batches(mut left) => {
+                let names = left.drain(..left.len().min(SLICE_BATCHES));
+                // One that is gone is forgotten by a group.
+                let records = names.filter_map(|(queue, name)| ledger.batch_record(queue, &name));
+                slice.batches = records.cloned().collect();
+                match left.is_empty() {
+                    false => Stage::Batches(left),
+                    true => Stage::Drains(ledger.drain_ids().collect()),
                 }
             }
             Stage::Drains(mut left) => {
@@ -249,6 +249,11 @@ impl Backup {
 fn queues(ledger: &Ledger, left: &mut VecDeque<QueueId>) -> VecDeque<QueueRecord> {
     let count = left.len().min(SLICE_QUEUES);
     left.drain(..count).filter_map(|id| ledger.queue_record(id)).collect()
+}
+
+/// All whose jobs do not say all of them.
+fn batches(ledger: &Ledger) -> VecDeque<(QueueId, BatchName)> {
+    ledger.batches_changed_after(0).map(|(_, record)| (record.queue, record.name.clone())).collect()
 }
 
 /// Takes jobs from `from` on; says where the next slice begins, if there is one.
