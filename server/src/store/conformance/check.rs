@@ -179,7 +179,7 @@ fn spoiled_file_of_sled_is_named() {
     let db = subject.dir().join("sled/db");
     change(&db, |bytes| {
         let end = bytes.len();
-        bytes[end / 8..end / 2].fill(0x5A);
+        bytes[end / 16..end - end / 16].fill(0x5A);
     });
     let findings = checked(&subject).findings;
     let sled = subject.dir().join("sled").display().to_string();
