@@ -241,7 +241,9 @@ impl Ledger {
                 self.by_name.remove(&record.name);
             }
         } else {
-            self.by_name.insert(record.name.clone(), record.id);
+            // A replay may tell of one that was deleted before this name came again.
+            let named = self.by_name.entry(record.name.clone()).or_insert(record.id);
+            *named = record.id.max(*named);
         }
         match self.queues.get_mut(&record.id) {
             Some(queue) => queue.record = record,
@@ -321,6 +323,10 @@ impl Ledger {
             }
             Mutation::Enqueued { queue, first, jobs } => {
                 if !self.queues.contains_key(queue) {
+                    if first.0 <= self.serial {
+                        // The records are younger, and the queue was forgotten by then.
+                        return Ok(());
+                    }
                     return Err(Contradiction(format!(
                         "jobs from {first} on came into queue {}, which is unknown",
                         queue.0
@@ -499,8 +505,9 @@ impl Ledger {
                     && let Some(known) = self.queues.get(queue)
                 {
                     self.put_queue(QueueRecord { deleted: true, ..known.record.clone() });
-                    self.idempotency.forget_queue(*queue);
                 }
+                // Its record may know of this, and a replay has brought keys all the same.
+                self.idempotency.forget_queue(*queue);
             }
             Mutation::QueueForgotten { queue } => {
                 if self.queues.get(queue).is_some_and(|known| known.counts.sum() == 0) {

@@ -81,12 +81,17 @@ impl Batches {
         self.changed(id);
     }
 
-    /// Forgets a batch that has no jobs.
+    /// Forgets a batch. In a replay it may have jobs: their records are younger, and it began anew with them.
     pub(crate) fn forget(&mut self, queue: QueueId, name: &BatchName) {
-        if let Some(id) = self.by_name.remove(&(queue, name.clone())) {
-            let batch = &self.batches[id.0 as usize];
-            debug_assert_eq!(batch.there.sum(), 0, "a batch is forgotten though it has jobs");
-            self.by_change.remove(&batch.change);
+        let Some(id) = self.find(queue, name) else { return };
+        let batch = &mut self.batches[id.0 as usize];
+        self.by_change.remove(&batch.change);
+        batch.change = 0;
+        if batch.there.sum() > 0 {
+            batch.record.total = None;
+            batch.record.gone = StateCounts::default();
+        } else {
+            self.by_name.remove(&(queue, name.clone()));
             self.free.push(id.0);
         }
     }

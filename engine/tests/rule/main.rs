@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod deletion;
+mod replay;
 mod room;
 mod stage;
