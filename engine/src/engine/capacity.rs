@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::engine::Engine;
 use crate::engine::desk::Desk;
 use crate::id::QueueId;
-use crate::job::JobSpec;
+use crate::job::{JobSpec, JobState};
 use crate::ledger::Queue;
 use crate::name::Key;
 use crate::outcome::Full;
@@ -83,7 +83,8 @@ impl Engine {
                 let place = Place { queue, key };
                 let policy = rule.overflow.unwrap_or(settings.overflow);
                 let held = Amount { jobs: load.jobs(), bytes: load.bytes };
-                let look = Look { capacity: rule.capacity, reserve: settings.reserve, policy, held, leased: load.leased() };
+                let leased = Amount { jobs: load.leased(), bytes: load.leased_bytes };
+                let look = Look { capacity: rule.capacity, reserve: settings.reserve, policy, held, leased };
                 match look.at(place, &demand, Full::Key, &mut overflowing, &mut waits) {
                     None => {}
                     Some(refused) => return refused,
@@ -93,7 +94,7 @@ impl Engine {
         let known = self.ledger.queue(queue);
         let place = Place { queue, key: Key::default() };
         let held = Amount { jobs: known.counts.live(), bytes: known.bytes };
-        let leased = known.counts.get(crate::job::JobState::Leased);
+        let leased = Amount { jobs: known.counts.get(JobState::Leased), bytes: known.leased_bytes };
         let look = Look { capacity: settings.capacity, reserve: settings.reserve, policy: settings.overflow, held, leased };
         let demand = Demand::of(jobs, settings.reserve);
         if let Some(refused) = look.at(place, &demand, Full::Queue, &mut overflowing, &mut waits) {
@@ -170,7 +171,7 @@ struct Look {
     reserve: Option<Reserve>,
     policy: OverflowPolicy,
     held: Amount,
-    leased: u64,
+    leased: Amount,
 }
 
 impl Look {
@@ -191,7 +192,8 @@ impl Look {
             if demand.largest > most.bytes {
                 return Some(Room::Never(what));
             }
-            if self.leased >= most.jobs {
+            // What would go at once in favour of nobody is refused, and nothing goes for it.
+            if self.leased.jobs >= most.jobs || self.leased.bytes + demand.largest > most.bytes {
                 return Some(Room::Full(what));
             }
             let sum = Amount {
@@ -358,7 +360,7 @@ mod tests {
         let fits = |held, priorities: &[u32]| {
             let jobs: Vec<JobSpec> = priorities.iter().map(|priority| job(*priority)).collect();
             let held = Amount { jobs: held, bytes: 0 };
-            let look = Look { capacity, reserve, policy: OverflowPolicy::Reject, held, leased: 0 };
+            let look = Look { capacity, reserve, policy: OverflowPolicy::Reject, held, leased: Amount::default() };
             matches!(look.fit(&Demand::of(&jobs, reserve)), Fit::Yes)
         };
         assert!(fits(9, &[4]) && !fits(10, &[4]));

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod deletion;
+mod overflow;
 mod replay;
 mod room;
 mod stage;
