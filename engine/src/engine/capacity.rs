@@ -19,6 +19,8 @@ pub(crate) struct Place {
     pub(crate) queue: QueueId,
     /// The empty one stands for the queue.
     pub(crate) key: Key,
+    /// Whether it is looked at with its reserve: who may use that does not stand behind those who may not.
+    pub(crate) urgent: bool,
 }
 
 /// What jobs take of a place.
@@ -69,6 +71,7 @@ impl Engine {
         }
         let settings = settings.clone();
         let version = record.version;
+        let urgent = is_urgent(jobs, settings.reserve);
         let mut overflowing = Vec::new();
         let mut waits = None;
         if !settings.key_rules.is_empty() {
@@ -80,7 +83,7 @@ impl Engine {
                 };
                 let Some(rule) = rule else { continue };
                 let load = known.map(|id| self.ledger.keys.load(id)).unwrap_or_default();
-                let place = Place { queue, key };
+                let place = Place { queue, key, urgent };
                 let policy = rule.overflow.unwrap_or(settings.overflow);
                 let held = Amount { jobs: load.jobs(), bytes: load.bytes };
                 let leased = Amount { jobs: load.leased(), bytes: load.leased_bytes };
@@ -92,7 +95,7 @@ impl Engine {
             }
         }
         let known = self.ledger.queue(queue);
-        let place = Place { queue, key: Key::default() };
+        let place = Place { queue, key: Key::default(), urgent };
         let held = Amount { jobs: known.counts.live(), bytes: known.bytes };
         let leased = Amount { jobs: known.counts.get(JobState::Leased), bytes: known.leased_bytes };
         let look = Look { capacity: settings.capacity, reserve: settings.reserve, policy: settings.overflow, held, leased };
@@ -106,13 +109,14 @@ impl Engine {
     /// Every place that `jobs` would come into and that has a capacity.
     pub(super) fn places(&self, queue: QueueId, jobs: &[JobSpec]) -> Vec<Place> {
         let settings = &self.ledger.queue(queue).record.settings;
+        let urgent = is_urgent(jobs, settings.reserve);
         let mut places = Vec::new();
         if !settings.key_rules.is_empty() {
             let is_ruled = |key: &Key| settings.key_rules.iter().any(|rule| rule.pattern.matches(key));
-            places.extend(demands(jobs, None).into_keys().filter(is_ruled).map(|key| Place { queue, key }));
+            places.extend(demands(jobs, None).into_keys().filter(is_ruled).map(|key| Place { queue, key, urgent }));
         }
         if !settings.capacity.is_unlimited() {
-            places.push(Place { queue, key: Key::default() });
+            places.push(Place { queue, key: Key::default(), urgent });
         }
         places
     }
@@ -270,6 +274,11 @@ impl Demand {
             self.ordinary.bytes += bytes;
         }
     }
+}
+
+/// Whether all of a call may use the reserve.
+fn is_urgent(jobs: &[JobSpec], reserve: Option<Reserve>) -> bool {
+    reserve.is_some_and(|reserve| jobs.iter().all(|job| job.priority >= reserve.min_priority))
 }
 
 /// What is asked of each key, and of what keys begin with; longer ones after what they begin with.

@@ -73,3 +73,21 @@ fn key_and_queue_overflow_at_once_and_what_the_key_lets_go_counts_for_the_queue(
     let status = stage.engine.status(&queue(), stage.now).unwrap();
     assert_eq!((status.counts.live(), status.totals.dropped), (3, 3));
 }
+
+#[test]
+fn urgent_job_uses_the_reserve_though_others_wait_for_room() {
+    let mut stage = Stage::with(QueuePatch {
+        max_jobs: Some(Some(10)),
+        overflow: Some(OverflowPolicy::Wait),
+        reserve: Some(Some(Reserve { min_priority: Priority::HIGHEST, percent: 20 })),
+        ..QueuePatch::default()
+    });
+    stage.enqueue(vec![job("a"); 10]);
+    let ordinary = stage.ask(Command::Enqueue(enqueue(vec![job("a")])));
+    stage.enqueue(vec![of_priority(9), of_priority(9)]);
+    let urgent = stage.ask(Command::Enqueue(enqueue(vec![of_priority(9)])));
+    let held = stage.lease(1)[0];
+    stage.ack(held);
+    assert!(matches!(stage.answer(urgent), Some(Ok(Outcome::Enqueued(_)))));
+    assert_eq!(stage.answer(ordinary), None);
+}
