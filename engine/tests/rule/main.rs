@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod deletion;
+mod expiry;
 mod overflow;
 mod replay;
 mod room;
