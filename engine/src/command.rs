@@ -13,6 +13,10 @@ use crate::time::{Span, WallTime};
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a command is moved a few times, and the bounded mailbox is small"
+)]
 pub enum Command {
     /// Bring a queue into being, or change it.
     PutQueue(PutQueue),

@@ -19,7 +19,7 @@ mod settle;
 mod view;
 mod waiting;
 
-use crate::bound::DEFAULT_IDEMPOTENCY_KEYS;
+use crate::bound::{DEFAULT_IDEMPOTENCY_KEYS, MAX_WAKES_PER_STEP};
 use crate::command::Command;
 use crate::engine::index::Index;
 use crate::engine::room::WaitingRoom;
@@ -107,6 +107,9 @@ impl Engine {
 
     /// Does `command`. Its answer, under `ticket`, is in `effects` now, or after a later step when it waits.
     pub fn apply(&mut self, ticket: Ticket, command: Command, now: Now, effects: &mut Effects) {
+        // Nobody is to get or to meet what is over already.
+        let mut budget = MAX_WAKES_PER_STEP;
+        self.expire_waiting(&mut budget, now, effects);
         let answer = match command {
             Command::PutQueue(put) => self.put_queue(put, now, effects),
             Command::Enqueue(enqueue) => return self.enqueue(ticket, enqueue, now, effects),

@@ -73,7 +73,9 @@ pub struct Ledger {
 pub(crate) struct Queue {
     pub(crate) record: QueueRecord,
     pub(crate) counts: StateCounts,
+    /// Of jobs that wait or are held, and of those the ones that are held.
     pub(crate) bytes: u64,
+    pub(crate) leased_bytes: u64,
 }
 
 /// Which facts already include the mutation at hand: a replay meets records that are younger than the log.
@@ -286,7 +288,7 @@ impl Ledger {
         match self.queues.get_mut(&record.id) {
             Some(queue) => queue.record = record,
             None => {
-                let queue = Queue { record, counts: StateCounts::default(), bytes: 0 };
+                let queue = Queue { record, counts: StateCounts::default(), bytes: 0, leased_bytes: 0 };
                 self.queues.insert(queue.record.id, queue);
             }
         }
@@ -547,6 +549,8 @@ impl Ledger {
                 {
                     self.put_queue(QueueRecord { deleted: true, ..known.record.clone() });
                 }
+                // Its record may know of this, and a replay has brought keys all the same.
+                self.idempotency.forget_queue(*queue);
             }
             Mutation::QueueForgotten { queue } => {
                 if let Some(known) = self.queues.get(queue)
@@ -696,12 +700,18 @@ impl Queue {
         if !job.state.is_at_rest() {
             self.bytes += u64::from(job.bytes);
         }
+        if job.state == JobState::Leased {
+            self.leased_bytes += u64::from(job.bytes);
+        }
     }
 
     fn leave(&mut self, job: &Job) {
         self.counts.remove(job.state);
         if !job.state.is_at_rest() {
             self.bytes -= u64::from(job.bytes);
+        }
+        if job.state == JobState::Leased {
+            self.leased_bytes -= u64::from(job.bytes);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::engine::Engine;
 use crate::engine::desk::Desk;
 use crate::id::QueueId;
-use crate::job::JobSpec;
+use crate::job::{JobSpec, JobState};
 use crate::ledger::Queue;
 use crate::name::Key;
 use crate::outcome::Full;
@@ -19,6 +19,8 @@ pub(crate) struct Place {
     pub(crate) queue: QueueId,
     /// The empty one stands for the queue.
     pub(crate) key: Key,
+    /// Whether it is looked at with its reserve: who may use that does not stand behind those who may not.
+    pub(crate) urgent: bool,
 }
 
 /// What jobs take of a place.
@@ -69,6 +71,7 @@ impl Engine {
         }
         let settings = settings.clone();
         let version = record.version;
+        let urgent = is_urgent(jobs, settings.reserve);
         let mut overflowing = Vec::new();
         let mut waits = None;
         if !settings.key_rules.is_empty() {
@@ -80,16 +83,11 @@ impl Engine {
                 };
                 let Some(rule) = rule else { continue };
                 let load = known.map(|id| self.ledger.keys.load(id)).unwrap_or_default();
-                let place = Place { queue, key };
+                let place = Place { queue, key, urgent };
                 let policy = rule.overflow.unwrap_or(settings.overflow);
                 let held = Amount { jobs: load.jobs(), bytes: load.bytes };
-                let look = Look {
-                    capacity: rule.capacity,
-                    reserve: settings.reserve,
-                    policy,
-                    held,
-                    leased: load.leased(),
-                };
+                let leased = Amount { jobs: load.leased(), bytes: load.leased_bytes };
+                let look = Look { capacity: rule.capacity, reserve: settings.reserve, policy, held, leased };
                 match look.at(place, &demand, Full::Key, &mut overflowing, &mut waits) {
                     None => {}
                     Some(refused) => return refused,
@@ -97,9 +95,9 @@ impl Engine {
             }
         }
         let known = self.ledger.queue(queue);
-        let place = Place { queue, key: Key::default() };
+        let place = Place { queue, key: Key::default(), urgent };
         let held = Amount { jobs: known.counts.live(), bytes: known.bytes };
-        let leased = known.counts.get(crate::job::JobState::Leased);
+        let leased = Amount { jobs: known.counts.get(JobState::Leased), bytes: known.leased_bytes };
         let look = Look {
             capacity: settings.capacity,
             reserve: settings.reserve,
@@ -117,13 +115,18 @@ impl Engine {
     /// Every place that `jobs` would come into and that has a capacity.
     pub(super) fn places(&self, queue: QueueId, jobs: &[JobSpec]) -> Vec<Place> {
         let settings = &self.ledger.queue(queue).record.settings;
+        let urgent = is_urgent(jobs, settings.reserve);
         let mut places = Vec::new();
         if !settings.key_rules.is_empty() {
             let is_ruled = |key: &Key| settings.key_rules.iter().any(|rule| rule.pattern.matches(key));
-            places.extend(demands(jobs, None).into_keys().filter(is_ruled).map(|key| Place { queue, key }));
+            places.extend(demands(jobs, None).into_keys().filter(is_ruled).map(|key| Place {
+                queue,
+                key,
+                urgent,
+            }));
         }
         if !settings.capacity.is_unlimited() {
-            places.push(Place { queue, key: Key::default() });
+            places.push(Place { queue, key: Key::default(), urgent });
         }
         places
     }
@@ -183,7 +186,7 @@ struct Look {
     reserve: Option<Reserve>,
     policy: OverflowPolicy,
     held: Amount,
-    leased: u64,
+    leased: Amount,
 }
 
 impl Look {
@@ -204,7 +207,8 @@ impl Look {
             if demand.largest > most.bytes {
                 return Some(Room::Never(what));
             }
-            if self.leased >= most.jobs {
+            // What would go at once in favour of nobody is refused, and nothing goes for it.
+            if self.leased.jobs >= most.jobs || self.leased.bytes + demand.largest > most.bytes {
                 return Some(Room::Full(what));
             }
             let sum =
@@ -281,6 +285,11 @@ impl Demand {
             self.ordinary.bytes += bytes;
         }
     }
+}
+
+/// Whether all of a call may use the reserve.
+fn is_urgent(jobs: &[JobSpec], reserve: Option<Reserve>) -> bool {
+    reserve.is_some_and(|reserve| jobs.iter().all(|job| job.priority >= reserve.min_priority))
 }
 
 /// What is asked of each key, and of what keys begin with; longer ones after what they begin with.
@@ -376,7 +385,8 @@ mod tests {
         let fits = |held, priorities: &[u32]| {
             let jobs: Vec<JobSpec> = priorities.iter().map(|priority| job(*priority)).collect();
             let held = Amount { jobs: held, bytes: 0 };
-            let look = Look { capacity, reserve, policy: OverflowPolicy::Reject, held, leased: 0 };
+            let look =
+                Look { capacity, reserve, policy: OverflowPolicy::Reject, held, leased: Amount::default() };
             matches!(look.fit(&Demand::of(&jobs, reserve)), Fit::Yes)
         };
         assert!(fits(9, &[4]) && !fits(10, &[4]));

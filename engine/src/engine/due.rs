@@ -43,7 +43,7 @@ impl Engine {
     }
 
     /// Waiting jobs whose time to live has passed.
-    fn expire_waiting(&mut self, budget: &mut usize, now: Now, effects: &mut Effects) {
+    pub(super) fn expire_waiting(&mut self, budget: &mut usize, now: Now, effects: &mut Effects) {
         let (mut slots, mut jobs) = (Vec::new(), Vec::new());
         while *budget > 0
             && let Some(slot) = self.index.expiries.pop_due(now.engine.0)

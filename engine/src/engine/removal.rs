@@ -1,5 +1,6 @@
 //! People take jobs out, give them a new life, or remove them: drain, requeue, purge.
 
+use crate::bound::MAX_SPAN;
 use crate::command::{Drain, Requeue, Sweep};
 use crate::engine::desk::Buried;
 use crate::engine::{Effects, Engine};
@@ -84,7 +85,7 @@ impl Engine {
             self.index.unplace(&self.ledger, *slot, now.engine);
             self.record(mutation, now, effects);
             self.index.place(&self.ledger, *slot, now.engine);
-            wait = Span(wait.0 + requeue.interval.0);
+            wait = Span(wait.0.saturating_add(requeue.interval.0)).min(MAX_SPAN);
         }
         self.stir(queue);
         effects.touch(queue);

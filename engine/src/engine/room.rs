@@ -72,9 +72,10 @@ impl WaitingRoom {
         if self.len_of(job.queue) == 0 {
             return;
         }
-        self.stir_place(Place { queue: job.queue, key: Key::default() });
-        for key in keys.chain(job.key) {
-            self.stir_place(Place { queue: job.queue, key: keys.text(key).clone() });
+        let keys = keys.chain(job.key).map(|key| keys.text(key).clone());
+        for key in std::iter::once(Key::default()).chain(keys) {
+            self.stir_place(Place { queue: job.queue, key: key.clone(), urgent: false });
+            self.stir_place(Place { queue: job.queue, key, urgent: true });
         }
     }
 

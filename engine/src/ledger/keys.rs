@@ -32,6 +32,8 @@ pub(crate) struct Load {
     leased: u32,
     retrying: u32,
     pub(crate) bytes: u64,
+    /// Of those the ones that are held.
+    pub(crate) leased_bytes: u64,
 }
 
 struct KeyNode {
@@ -207,6 +209,9 @@ impl Keys {
                 *count += 1;
                 load.bytes += u64::from(bytes);
             }
+            if state == JobState::Leased {
+                load.leased_bytes += u64::from(bytes);
+            }
         });
     }
 
@@ -216,6 +221,9 @@ impl Keys {
             if let Some(count) = load.of(state) {
                 *count -= 1;
                 load.bytes -= u64::from(bytes);
+            }
+            if state == JobState::Leased {
+                load.leased_bytes -= u64::from(bytes);
             }
         });
     }

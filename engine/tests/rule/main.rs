@@ -3,5 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod deletion;
+mod expiry;
+mod overflow;
+mod replay;
 mod room;
 mod stage;

@@ -6,35 +6,35 @@ use bytes::Bytes;
 use sluice_engine::*;
 
 /// One engine, its clock, and its log.
-pub struct Stage {
-    pub engine: Engine,
-    pub now: Now,
+pub(crate) struct Stage {
+    pub(crate) engine: Engine,
+    pub(crate) now: Now,
     /// The groups of its log, as a store would keep them.
-    pub groups: Vec<(Now, Vec<Mutation>)>,
+    pub(crate) groups: Vec<(Now, Vec<Mutation>)>,
     answers: BTreeMap<Ticket, Answer>,
     last_ticket: u64,
 }
 
-pub fn queue() -> QueueName {
+pub(crate) fn queue() -> QueueName {
     QueueName::new("q").unwrap()
 }
 
-pub fn key(text: &str) -> Key {
+pub(crate) fn key(text: &str) -> Key {
     Key::new(text.to_owned()).unwrap()
 }
 
 /// A job of ten bytes with this key.
-pub fn job(text: &str) -> JobSpec {
+pub(crate) fn job(text: &str) -> JobSpec {
     JobSpec { payload: Bytes::from_static(b"0123456789"), key: key(text), ..JobSpec::default() }
 }
 
 /// Jobs for the queue; the call waits for room up to a minute.
-pub fn enqueue(jobs: Vec<JobSpec>) -> Enqueue {
+pub(crate) fn enqueue(jobs: Vec<JobSpec>) -> Enqueue {
     Enqueue { queue: queue(), jobs, request: None, batch_totals: Vec::new(), wait: Span::from_secs(60) }
 }
 
 /// A capacity in jobs for the keys that match.
-pub fn rule(pattern: &str, jobs: u64, overflow: OverflowPolicy) -> KeyRule {
+pub(crate) fn rule(pattern: &str, jobs: u64, overflow: OverflowPolicy) -> KeyRule {
     KeyRule {
         pattern: KeyPattern::new(pattern).unwrap(),
         capacity: Capacity { jobs: Some(jobs), bytes: None },
@@ -43,25 +43,25 @@ pub fn rule(pattern: &str, jobs: u64, overflow: OverflowPolicy) -> KeyRule {
 }
 
 impl Stage {
-    pub fn new() -> Stage {
+    pub(crate) fn new() -> Stage {
         let now = Now { engine: Timestamp(1_000_000_000), wall: WallTime(1_700_000_000_000_000_000) };
         let engine = Engine::new(EngineConfig::default());
         Stage { engine, now, groups: Vec::new(), answers: BTreeMap::new(), last_ticket: 0 }
     }
 
     /// A queue with these settings.
-    pub fn with(patch: QueuePatch) -> Stage {
+    pub(crate) fn with(patch: QueuePatch) -> Stage {
         let mut stage = Stage::new();
         stage.put(patch);
         stage
     }
 
-    pub fn put(&mut self, patch: QueuePatch) {
+    pub(crate) fn put(&mut self, patch: QueuePatch) {
         self.done(Command::PutQueue(PutQueue { name: queue(), patch, version: None }));
     }
 
     /// One step with one command. Its answer may come later.
-    pub fn ask(&mut self, command: Command) -> Ticket {
+    pub(crate) fn ask(&mut self, command: Command) -> Ticket {
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
         self.step(Some((ticket, command)));
@@ -69,36 +69,36 @@ impl Stage {
     }
 
     /// One step whose command is answered at once.
-    pub fn answered(&mut self, command: Command) -> Answer {
+    pub(crate) fn answered(&mut self, command: Command) -> Answer {
         let ticket = self.ask(command);
         self.answer(ticket).expect("it is answered at once")
     }
 
     /// One step whose command does what it is to do at once.
-    pub fn done(&mut self, command: Command) -> Outcome {
+    pub(crate) fn done(&mut self, command: Command) -> Outcome {
         self.answered(command).expect("nothing stands in its way")
     }
 
     /// What came of a command, if it is known by now.
-    pub fn answer(&mut self, ticket: Ticket) -> Option<Answer> {
+    pub(crate) fn answer(&mut self, ticket: Ticket) -> Option<Answer> {
         self.answers.remove(&ticket)
     }
 
     /// Time passes, and the engine is woken once at the end of it.
-    pub fn pass(&mut self, span: Span) {
+    pub(crate) fn pass(&mut self, span: Span) {
         self.now.engine = self.now.engine + span;
         self.now.wall = self.now.wall + span;
         self.step(None);
     }
 
     /// Puts jobs in; they find room.
-    pub fn enqueue(&mut self, jobs: Vec<JobSpec>) -> Enqueued {
+    pub(crate) fn enqueue(&mut self, jobs: Vec<JobSpec>) -> Enqueued {
         let Outcome::Enqueued(enqueued) = self.done(Command::Enqueue(enqueue(jobs))) else { unreachable!() };
         enqueued
     }
 
     /// Leases up to so many.
-    pub fn lease(&mut self, max_jobs: u32) -> Vec<(JobId, LeaseToken)> {
+    pub(crate) fn lease(&mut self, max_jobs: u32) -> Vec<(JobId, LeaseToken)> {
         let lease = Lease {
             queue: queue(),
             max_jobs,
@@ -111,25 +111,16 @@ impl Stage {
         leased.jobs.iter().map(|leased| (leased.job.id, leased.token)).collect()
     }
 
-    pub fn ack(&mut self, (id, token): (JobId, LeaseToken)) {
+    pub(crate) fn ack(&mut self, (id, token): (JobId, LeaseToken)) {
         self.done(Command::Ack(vec![Ack { id, token, result: None }]));
     }
 
-    pub fn nack(&mut self, (id, token): (JobId, LeaseToken), reason: NackReason) {
+    pub(crate) fn nack(&mut self, (id, token): (JobId, LeaseToken), reason: NackReason) {
         self.done(Command::Nack(vec![Nack { id, token, reason, error: None, retry_after: None }]));
     }
 
-    pub fn state(&self, id: JobId) -> Option<JobState> {
+    pub(crate) fn state(&self, id: JobId) -> Option<JobState> {
         self.engine.job(id, self.now).map(|job| job.state)
-    }
-
-    /// An engine from nothing but the log.
-    pub fn replayed(&self) -> Engine {
-        let mut loader = Loader::new(EngineConfig::default());
-        for (number, (now, mutations)) in self.groups.iter().enumerate() {
-            loader.group(number as u64 + 1, *now, mutations.clone()).unwrap();
-        }
-        loader.finish(self.now).unwrap()
     }
 
     fn step(&mut self, command: Option<(Ticket, Command)>) {
