@@ -3,7 +3,9 @@
 
 mod ack;
 mod argument;
+mod batch;
 mod bench;
+mod cancel;
 mod completion;
 mod dead;
 mod drain;
@@ -12,12 +14,14 @@ mod error;
 mod extend;
 mod get;
 mod jobs;
+mod keys;
 mod lease;
 mod nack;
 mod output;
 mod queue;
 mod signal;
 mod stats;
+mod update;
 mod view;
 mod watch;
 mod work;
@@ -92,12 +96,18 @@ enum Command {
     Ack(ack::Ack),
     Nack(nack::Nack),
     Extend(extend::Extend),
+    Cancel(cancel::Cancel),
+    Update(update::Update),
+    /// Jobs that belong together.
+    #[command(subcommand)]
+    Batch(batch::Batch),
     Work(work::Work),
     Watch(watch::Watch),
     Drain(drain::Drain),
-    /// Settings of queues.
+    /// Settings and capacity of queues.
     #[command(subcommand)]
     Queue(queue::Queue),
+    Keys(keys::Keys),
     /// The dead-letter tree.
     #[command(subcommand)]
     Dead(dead::Dead),
@@ -145,6 +155,10 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Ack(command) => command.run(&session).await,
         Command::Nack(command) => command.run(&session).await,
         Command::Extend(command) => command.run(&session).await,
+        Command::Cancel(command) => command.run(&session).await,
+        Command::Update(command) => command.run(&session).await,
+        Command::Batch(command) => command.run(&session).await,
+        Command::Keys(command) => command.run(&session).await,
         Command::Work(command) => command.run(&session).await,
         Command::Watch(command) => command.run(&session).await,
         Command::Drain(command) => command.run(&session).await,
