@@ -4,7 +4,9 @@
 mod ack;
 mod argument;
 mod backup;
+mod batch;
 mod bench;
+mod cancel;
 mod completion;
 mod dead;
 mod drain;
@@ -13,6 +15,7 @@ mod error;
 mod extend;
 mod get;
 mod jobs;
+mod keys;
 mod lease;
 mod log;
 mod nack;
@@ -20,6 +23,7 @@ mod output;
 mod queue;
 mod signal;
 mod stats;
+mod update;
 mod view;
 mod watch;
 mod work;
@@ -87,12 +91,18 @@ enum Command {
     Ack(ack::Ack),
     Nack(nack::Nack),
     Extend(extend::Extend),
+    Cancel(cancel::Cancel),
+    Update(update::Update),
+    /// Jobs that belong together.
+    #[command(subcommand)]
+    Batch(batch::Batch),
     Work(work::Work),
     Watch(watch::Watch),
     Drain(drain::Drain),
-    /// Settings of queues.
+    /// Settings and capacity of queues.
     #[command(subcommand)]
     Queue(queue::Queue),
+    Keys(keys::Keys),
     /// The dead-letter tree.
     #[command(subcommand)]
     Dead(dead::Dead),
@@ -138,6 +148,10 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Ack(command) => command.run(&session).await,
         Command::Nack(command) => command.run(&session).await,
         Command::Extend(command) => command.run(&session).await,
+        Command::Cancel(command) => command.run(&session).await,
+        Command::Update(command) => command.run(&session).await,
+        Command::Batch(command) => command.run(&session).await,
+        Command::Keys(command) => command.run(&session).await,
         Command::Work(command) => command.run(&session).await,
         Command::Watch(command) => command.run(&session).await,
         Command::Drain(command) => command.run(&session).await,

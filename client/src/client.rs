@@ -4,6 +4,7 @@
 mod admin;
 mod builder;
 mod connector;
+mod job;
 mod pool;
 mod queue;
 
@@ -18,7 +19,10 @@ use tonic::{
 
 pub use self::builder::{BuildError, ClientBuilder};
 use self::pool::Pool;
-pub(crate) use self::queue::new_request_id;
+pub(crate) use self::{
+    job::{MAX_CALL_WAIT, Waits},
+    queue::new_request_id,
+};
 use crate::{
     Error, Producer, Repeat, RetryPolicy,
     proto::{admin_service_client::AdminServiceClient, queue_service_client::QueueServiceClient},

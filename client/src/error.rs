@@ -11,6 +11,8 @@ use crate::{proto, span::span_from_proto};
 const DOMAIN: &str = "sluice.v1";
 /// The trailer by which a server names a wait in milliseconds; negative forbids a repetition.
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
+/// The reason of a refusal for want of room in a queue or a key.
+const QUEUE_FULL: &str = "QUEUE_FULL";
 
 /// Why a call failed.
 #[derive(Clone, PartialEq, Eq)]
@@ -126,6 +128,12 @@ impl Error {
             }
             (Wait::NotSaid, Origin::Foreign) => self.0.code == Code::Unavailable,
         }
+    }
+
+    /// Whether there was no room in the queue or the key: nothing was put in.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.0.origin == Origin::Sluice && self.0.reason == QUEUE_FULL
     }
 
     /// Whether no wait will mend it: the request itself is wrong, or its caller may not.

@@ -1,11 +1,11 @@
-//! How a producer describes a job.
+//! How a producer describes a job, and when nothing more happens to one.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::{
-    proto::{JobSpec, RetryPolicy},
+    proto::{JobSpec, JobState, RetryPolicy},
     span::span_to_proto,
 };
 
@@ -64,6 +64,28 @@ impl JobBuilder {
         self
     }
 
+    /// A job that is not done this long after the server accepted it is EXPIRED.
+    #[must_use]
+    pub fn ttl(mut self, ttl: Duration) -> JobBuilder {
+        self.spec.ttl = Some(span_to_proto(ttl));
+        self
+    }
+
+    /// A second job with the same key for the same queue, within the queue's window, is not put in: the answer
+    /// names the first one. At most 128 bytes.
+    #[must_use]
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> JobBuilder {
+        self.spec.idempotency_key = key.into();
+        self
+    }
+
+    /// The batch of its queue that it belongs to; a new name begins a batch. At most 128 bytes.
+    #[must_use]
+    pub fn batch(mut self, batch_id: impl Into<String>) -> JobBuilder {
+        self.spec.batch_id = batch_id.into();
+        self
+    }
+
     /// How failures of this job are repeated; fields not said come from the queue.
     #[must_use]
     pub fn retry_policy(mut self, policy: RetryPolicy) -> JobBuilder {
@@ -102,5 +124,23 @@ impl JobBuilder {
 impl From<JobBuilder> for JobSpec {
     fn from(builder: JobBuilder) -> JobSpec {
         builder.spec
+    }
+}
+
+/// Whether nothing more happens to a job in this state by itself.
+#[must_use]
+pub fn is_at_rest(state: JobState) -> bool {
+    match state {
+        JobState::Completed
+        | JobState::Dead
+        | JobState::Cancelled
+        | JobState::Expired
+        | JobState::Dropped
+        | JobState::Drained => true,
+        JobState::Unspecified
+        | JobState::Scheduled
+        | JobState::Ready
+        | JobState::Leased
+        | JobState::Retrying => false,
     }
 }

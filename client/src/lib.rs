@@ -23,6 +23,7 @@
 //! # Where to find what
 //! - `client`: connections, deadlines and every call; `retry`: what may be repeated, and when.
 //! - `error`: what the server says when it refuses; `job`: how a job is described.
+//! - `flow`: what a queue's flow hint asks of producers and workers.
 //! - `producer`, `worker`, `drain`: the three things programs do with a queue.
 //! - `cli`, `bench`: the program `sluice`. They use what is public here and nothing else.
 
@@ -35,6 +36,7 @@ pub mod cli;
 mod client;
 mod drain;
 mod error;
+mod flow;
 mod job;
 mod producer;
 mod retry;
@@ -44,8 +46,8 @@ mod worker;
 pub use client::{BuildError, Client, ClientBuilder};
 pub use drain::DrainReader;
 pub use error::{Error, FieldViolation};
-pub use job::JobBuilder;
-pub use producer::{EnqueueStream, Producer, Receipt};
+pub use job::{JobBuilder, is_at_rest};
+pub use producer::{BackPressure, BackPressureError, EnqueueStream, Producer, Receipt, Statistics};
 pub use retry::{Repeat, RetryPolicy};
 /// The messages of the contract, as generated.
 pub use sluice_proto::v1 as proto;

@@ -16,6 +16,8 @@ const SPREAD: f64 = 0.2;
 pub enum Repeat {
     /// Twice is as good as once: reads, Ack, Nack, ExtendLease, and Enqueue under a `request_id`.
     Always,
+    /// As `Always`, but not when a queue is full: whoever enqueues decides how long to wait for room.
+    UnlessFull,
     /// Only when the server said that nothing was applied: all other calls.
     IfNotApplied,
 }
@@ -26,6 +28,7 @@ impl Repeat {
     pub fn allows(self, error: &Error) -> bool {
         match self {
             Repeat::Always => error.is_transient(),
+            Repeat::UnlessFull => error.is_transient() && !error.is_full(),
             Repeat::IfNotApplied => error.is_transient() && error.is_not_applied(),
         }
     }
@@ -171,6 +174,16 @@ mod tests {
         let outcome = sent(RetryPolicy::default(), Repeat::Always, refusal(Duration::from_secs(60)), 1).await;
         assert_eq!(outcome, (1, false));
         assert_eq!(begin.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn full_queue_is_left_to_whoever_enqueues() {
+        let details =
+            ErrorDetails::with_error_info("QUEUE_FULL", "sluice.v1", HashMap::<String, String>::new());
+        let full = Error::from(Status::with_error_details(Code::ResourceExhausted, "full", details));
+        assert_eq!(sent(RetryPolicy::default(), Repeat::UnlessFull, full.clone(), 1).await, (1, false));
+        assert_eq!(sent(RetryPolicy::default(), Repeat::UnlessFull, broken(), 1).await, (2, true));
+        assert_eq!(sent(RetryPolicy::default(), Repeat::Always, full, 1).await, (2, true));
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,17 +1,28 @@
-//! Working on a queue: leases what it can start, keeps the leases while handlers run, and settles
+//! Working on a queue: takes what it can start, keeps the leases while handlers run, and settles
 //! what they say. Knows nothing of how a handler does its work.
 
+mod carrier;
+mod crew;
 mod delivery;
 mod holding;
 mod lease;
 mod settlement;
+mod stream;
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::time::sleep;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 pub use self::delivery::{Delivery, Failure, Outcome};
-use self::{holding::Holding, lease::Leasing, settlement::Settler};
+use self::{
+    carrier::Carrier,
+    crew::Crew,
+    holding::Holding,
+    lease::Leasing,
+    settlement::Settler,
+    stream::{End, MAX_CREDIT, Stream},
+};
 use crate::{Client, Error};
 
 /// Jobs that run at a time unless set otherwise.
@@ -25,9 +36,18 @@ const DEFAULT_STOP_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Works on the jobs of one queue.
 ///
-/// It leases only what it can start, extends leases at a third of their time, and gives handlers'
+/// It takes only what it can start, extends leases at a third of their time, and gives handlers'
 /// outcomes to the server in batches. It goes on through restarts of the server. Told to stop, it takes
 /// no more, gives back what has not begun, and lets what runs finish.
+///
+/// Jobs come over one stream, as fast as handlers end. Where there is none (an older server, a proxy that
+/// cannot), with more than 1,000 handlers at a time, or when [`Worker::streaming`] says so, it asks for them
+/// with Lease calls.
+///
+/// A handler is told by [`Delivery::cancelled`] when its job is cancelled or its lease is lost, and may stop.
+///
+/// When the queue gives a flow hint, Lease calls ask for no more jobs than it says, and keep its pause; over the
+/// stream so do the messages with outcomes, and new jobs come no faster than those.
 ///
 /// ```no_run
 /// # async fn example(client: sluice_client::Client) -> Result<(), sluice_client::Error> {
@@ -68,6 +88,7 @@ struct Settings {
     poll: Duration,
     stop_timeout: Duration,
     until_empty: bool,
+    streaming: bool,
 }
 
 /// What a worker did.
@@ -101,6 +122,7 @@ impl Worker {
                 poll: DEFAULT_POLL,
                 stop_timeout: DEFAULT_STOP_TIMEOUT,
                 until_empty: false,
+                streaming: true,
             },
         }
     }
@@ -149,6 +171,13 @@ impl Worker {
         self
     }
 
+    /// Whether jobs come over one stream, where that is possible. Default: yes.
+    #[must_use]
+    pub fn streaming(mut self, streaming: bool) -> Worker {
+        self.settings.streaming = streaming;
+        self
+    }
+
     /// Works until `stop` is cancelled.
     ///
     /// # Errors
@@ -158,15 +187,54 @@ impl Worker {
         H: Fn(Delivery) -> F + Send + Sync + 'static,
         F: Future<Output = Outcome> + Send + 'static,
     {
+        let concurrency = self.settings.concurrency;
         let holding = Arc::new(Holding::default());
-        let (settler, settled) =
-            Settler::spawn(self.client.clone(), Arc::clone(&holding), self.settings.concurrency);
-        let renewal = AbortOnDropHandle::new(tokio::spawn(Arc::clone(&holding).renew(self.client.clone())));
-        let leasing = Leasing::new(self, holding, settler, handler);
-        let end = leasing.run(&stop).await;
-        // Leasing dropped its settler when everything had been handed over: now the rest is settled.
+        let carrier = Arc::new(Carrier::new(self.client.clone()));
+        let (settler, settled) = Settler::spawn(Arc::clone(&carrier), Arc::clone(&holding), concurrency);
+        let renewal = AbortOnDropHandle::new(tokio::spawn(Arc::clone(&holding).renew(Arc::clone(&carrier))));
+        let mut crew = Crew::new(holding, settler, handler, concurrency);
+        let end = self.work(&carrier, &mut crew, &stop).await;
+        // With the last settler gone, the rest is settled.
+        drop(crew);
         let summary = settled.await.unwrap_or_default();
         drop(renewal);
         end.map(|()| summary)
+    }
+
+    async fn work<H, F>(
+        &self,
+        carrier: &Carrier,
+        crew: &mut Crew<H>,
+        stop: &CancellationToken,
+    ) -> Result<(), Error>
+    where
+        H: Fn(Delivery) -> F + Send + Sync + 'static,
+        F: Future<Output = Outcome> + Send + 'static,
+    {
+        if self.settings.streaming && self.settings.concurrency <= MAX_CREDIT {
+            match (Stream { worker: self, carrier, crew }).run(stop).await {
+                Ok(End::NoStream(error)) => tracing::info!(%error, "no stream of jobs here: asking for them"),
+                end => {
+                    crew.finish(self.settings.stop_timeout).await;
+                    return end.map(|_| ());
+                }
+            }
+        }
+        Leasing { worker: self, carrier, crew }.run(stop).await
+    }
+}
+
+/// Whether nothing waits and nothing is leased, by us or others. Doubt counts as no.
+async fn is_empty(worker: &Worker) -> bool {
+    match worker.client.queue_status(&worker.queue).await {
+        Ok(status) => status.jobs == 0,
+        Err(_) => false,
+    }
+}
+
+async fn pause(wait: Duration, stop: &CancellationToken) {
+    tokio::select! {
+        () = sleep(wait) => {}
+        () = stop.cancelled() => {}
     }
 }

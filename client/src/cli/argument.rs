@@ -1,9 +1,12 @@
 //! Arguments that several commands take, and how they are read.
 
+mod capacity;
+
 use std::time::Duration;
 
 use prost_types::Timestamp;
 
+pub(super) use self::capacity::{Hint, Limit, Overflow, flow_hint, key_rule, limit};
 use crate::proto::JobState;
 
 /// A span such as `500ms`, `30s` or `1h 30m`.
@@ -46,7 +49,7 @@ pub(super) fn state(text: &str) -> Result<JobState, String> {
     let name = format!("JOB_STATE_{}", text.to_ascii_uppercase());
     match JobState::from_str_name(&name) {
         Some(state) if state != JobState::Unspecified => Ok(state),
-        _ => Err("one of scheduled, ready, leased, retrying, completed, dead, drained".to_owned()),
+        _ => Err("one of scheduled, ready, leased, retrying, completed, dead, cancelled, expired, dropped, drained".to_owned()),
     }
 }
 

@@ -3,6 +3,7 @@
 mod bulk;
 mod line;
 mod reader;
+mod result;
 
 use std::{
     fs,
@@ -14,15 +15,17 @@ use std::{
 use clap::Args;
 use prost_types::Timestamp;
 
-use self::{bulk::Bulk, line::MAX_PAYLOAD_BYTES};
+use self::{bulk::Bulk, line::MAX_PAYLOAD_BYTES, result::Awaited};
 use super::{
     Session,
     argument::{label, span, time},
     error::CliError,
+    output::remark,
     queue::Policy,
     view::EnqueuedView,
 };
 use crate::{
+    BackPressure, Statistics,
     proto::{EnqueueRequest, JobSpec},
     span_to_proto,
 };
@@ -33,13 +36,21 @@ use crate::{
 ///
 /// Many jobs: -f FILE with a JSON object a line (`-` reads stdin). Keys: payload (a string is text; any
 /// other JSON its own bytes as they stand), payload_base64, key, priority, delay ("5s"), run_time
-/// (RFC 3339), labels {name: value}, content_type, retry_policy {max_attempts, initial_backoff ("1s"),
-/// multiplier, max_backoff, jitter}. Prints a summary, or ids with --ids. A bad line is named, and
+/// (RFC 3339), ttl ("1h"), idempotency_key, batch_id, labels {name: value}, content_type, retry_policy
+/// {max_attempts, initial_backoff ("1s"), multiplier, max_backoff, jitter}. Prints a summary, or ids with --ids. A bad line is named, and
 /// nothing of its batch goes; what went before is told.
+///
+/// When the queue is full it waits and tries again, for --wait-room in all, and fails then with exit code
+/// 72. How often it waited is told on stderr.
+///
+/// With --wait the job's result is printed in place of its id. Exit code 0 when it is COMPLETED, 5 when it
+/// ended otherwise, 4 when it did not end in time; of many jobs the first that is not COMPLETED decides.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   sluice enqueue --queue mail --payload hello --key ann --priority 7
   date | sluice enqueue --queue mail --delay 10m --label kind=reminder
+  sluice enqueue --queue sms --payload hi --batch newsletter-7 --batch-total 1000
+  sluice enqueue --queue render --payload page --wait 1m
   sluice enqueue --queue hooks -f hooks.ndjson")]
 pub(super) struct Enqueue {
     /// Where to: `[A-Za-z0-9._-]`, 1 to 128 characters. A queue that does not exist comes into being.
@@ -63,6 +74,25 @@ pub(super) struct Enqueue {
     /// Not before this time of day, such as 2030-01-31T12:00:00Z. Default: at once.
     #[arg(long, value_parser = time, value_name = "TIME")]
     run_time: Option<Timestamp>,
+    /// A job that is not done this long from now is EXPIRED, such as 1h. Default: never.
+    #[arg(long, value_parser = span, value_name = "SPAN")]
+    ttl: Option<Duration>,
+    /// A second job with the same key within the queue's window is not put in: the id of the first is printed.
+    /// Default: none.
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "KEY")]
+    idempotency_key: String,
+    /// The batch that it belongs to; with -f that of every line that names none. Default: none.
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "BATCH")]
+    batch: String,
+    /// How many jobs the batch will have in all: until so many are in it is not final. Default: not said.
+    #[arg(long, value_name = "N", requires = "batch")]
+    batch_total: Option<u64>,
+    /// Wait for the result, so long, and print it. Default: do not wait.
+    #[arg(long, value_parser = span, value_name = "SPAN")]
+    wait: Option<Duration>,
+    /// How long to wait for room in a full queue in all; 0 fails at once.
+    #[arg(long, default_value = "5s", value_parser = span, value_name = "SPAN")]
+    wait_room: Duration,
     /// A name and a value for people and tools; up to 16 times. Default: none.
     #[arg(long = "label", value_parser = label, value_name = "NAME=VALUE")]
     labels: Vec<(String, String)>,
@@ -78,37 +108,60 @@ pub(super) struct Enqueue {
     /// A file of jobs, one a line; `-` is stdin.
     #[arg(short, long, value_name = "FILE", conflicts_with_all = [
         "payload", "payload_file", "key", "priority", "delay", "run_time", "labels", "content_type",
-        "max_attempts", "initial_backoff", "multiplier", "max_backoff", "jitter", "request_id",
+        "max_attempts", "initial_backoff", "multiplier", "max_backoff", "jitter", "request_id", "ttl",
+        "idempotency_key",
     ])]
     file: Option<PathBuf>,
     /// With -f: jobs of one request, at most 10,000; fewer go where 3 MiB are reached.
     #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    batch: u32,
+    batch_size: u32,
     /// With -f: requests on their way at a time, at most 64.
     #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
     in_flight: u32,
     /// With -f: print the id of each job, in order. Default: a summary.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "wait")]
     ids: bool,
 }
 
 impl Enqueue {
     pub(super) async fn run(self, session: &Session) -> Result<(), CliError> {
+        let back_pressure =
+            BackPressure::within(self.wait_room).map_err(|error| CliError::usage(error.to_string()))?;
+        let producer = session.client.producer(&self.queue).back_pressure(back_pressure);
+        let batch_totals = self.batch_total.map(|total| (self.batch.clone(), total)).into_iter().collect();
         if let Some(file) = self.file {
             let bulk = Bulk {
-                queue: self.queue,
+                producer,
                 file,
-                batch: self.batch as usize,
+                batch_size: self.batch_size as usize,
                 in_flight: self.in_flight as usize,
                 ids: self.ids,
+                batch_id: self.batch,
+                batch_totals,
+                wait: self.wait,
             };
             return bulk.run(session).await;
         }
-        let (queue, request_id) = (self.queue.clone(), self.request_id.clone());
-        let request =
-            EnqueueRequest { queue, request_id, jobs: vec![self.into_spec()?], ..Default::default() };
-        for job in session.client.enqueue(request).await?.jobs {
-            session.output.line(&job.job_id, &EnqueuedView { job_id: job.job_id.clone() })?;
+        let (request_id, wait) = (self.request_id.clone(), self.wait);
+        let jobs = vec![self.into_spec()?];
+        let request = EnqueueRequest { request_id, jobs, batch_totals, ..Default::default() };
+        let answer = producer.send(request).await;
+        tell(&producer.statistics());
+        let answer = answer?;
+        if !answer.dropped_job_ids.is_empty() {
+            remark(&format!("dropped to make room: {}", answer.dropped_job_ids.join(" ")));
+        }
+        let job_ids: Vec<_> = answer.jobs.iter().map(|job| job.job_id.clone()).collect();
+        if let Some(wait) = wait {
+            // Known even to those who do not wait to the end.
+            remark(&format!("job {}", job_ids.join(" ")));
+            return Awaited { job_ids, wait }.run(session).await;
+        }
+        for job in answer.jobs {
+            if job.duplicate {
+                remark(&format!("job {} was there already", job.job_id));
+            }
+            session.output.line(&job.job_id.clone(), &EnqueuedView::from(job))?;
         }
         Ok(())
     }
@@ -131,8 +184,20 @@ impl Enqueue {
             retry_policy: self.policy.into_proto(),
             labels: self.labels.into_iter().collect(),
             content_type: self.content_type,
-            ..Default::default()
+            ttl: self.ttl.map(span_to_proto),
+            idempotency_key: self.idempotency_key,
+            batch_id: self.batch,
         })
+    }
+}
+
+/// What back-pressure cost, where there was any.
+fn tell(statistics: &Statistics) {
+    let Statistics { waits, succeeded_after_wait, failed_after_wait, .. } = statistics;
+    if *waits > 0 || *failed_after_wait > 0 {
+        remark(&format!(
+            "back-pressure: {waits} waits, {succeeded_after_wait} sends succeeded after waiting, {failed_after_wait} failed"
+        ));
     }
 }
 

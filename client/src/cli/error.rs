@@ -20,6 +20,8 @@ pub(super) enum CliError {
     Usage(String),
     /// There is nothing, and no more to say.
     Nothing,
+    /// The answer is not the best one, and was printed: it has an exit code of its own.
+    Answer(u8),
     /// The server or the way to it.
     Call(Error),
     /// The same, with what it was about.
@@ -37,6 +39,7 @@ impl CliError {
         match self {
             CliError::Usage(_) => USAGE,
             CliError::Nothing => NOTHING,
+            CliError::Answer(code) => *code,
             CliError::Call(error) | CliError::About(_, error) => match error.code() {
                 Code::NotFound => NOTHING,
                 code => CODE_BASE + code as u8,
@@ -48,7 +51,7 @@ impl CliError {
     pub(super) fn print(&self) {
         // A reader that went away, as `head` does, is no news.
         let silent = match self {
-            CliError::Nothing => true,
+            CliError::Nothing | CliError::Answer(_) => true,
             CliError::Output(error) => error.kind() == ErrorKind::BrokenPipe,
             CliError::Usage(_) | CliError::Call(_) | CliError::About(..) => false,
         };
@@ -64,6 +67,7 @@ impl fmt::Display for CliError {
         match self {
             CliError::Usage(message) => f.write_str(message),
             CliError::Nothing => f.write_str("nothing there"),
+            CliError::Answer(code) => write!(f, "exit code {code}"),
             CliError::Call(error) => error.fmt(f),
             CliError::About(what, error) => write!(f, "{what}: {error}"),
             CliError::Output(error) => write!(f, "cannot print: {error}"),

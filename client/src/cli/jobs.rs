@@ -2,7 +2,15 @@
 
 use clap::{Args, Subcommand};
 
-use super::{Session, argument::state, error::CliError, output::Format, view::JobView};
+use prost_types::Timestamp;
+
+use super::{
+    Session,
+    argument::{label, state, time},
+    error::CliError,
+    output::Format,
+    view::JobView,
+};
 use crate::proto::{JobFilter, JobState, ListJobsRequest};
 
 /// Jobs of one page.
@@ -11,9 +19,9 @@ const MAX_PAGE_SIZE: u32 = 1_000;
 #[derive(Debug, Subcommand)]
 pub(super) enum Jobs {
     /// List jobs, the oldest first.
-    #[command(
-        after_help = "Example:\n  sluice jobs list --queue mail --state ready --state retrying --limit 20"
-    )]
+    #[command(after_help = "Examples:
+  sluice jobs list --queue mail --state ready --state retrying --limit 20
+  sluice jobs list --label kind=reminder --created-from 2030-01-31T00:00:00Z -o jsonl")]
     List(List),
 }
 
@@ -22,12 +30,57 @@ pub(super) struct List {
     /// Only jobs of this queue. Default: of every queue.
     #[arg(short, long, default_value = "", hide_default_value = true)]
     queue: String,
-    /// Only jobs in this state: scheduled, ready, leased, retrying, completed, dead or drained. May be
-    /// given several times. Default: any.
+    /// Only jobs in this state: scheduled, ready, leased, retrying, completed, dead, cancelled, expired,
+    /// dropped or drained. May be given several times. Default: any.
     #[arg(long = "state", value_parser = state, value_name = "STATE")]
     states: Vec<JobState>,
     #[command(flatten)]
+    selection: Selection,
+    #[command(flatten)]
     listing: Listing,
+}
+
+// No doc comment: it would become the help of the commands that take it.
+#[derive(Debug, Args)]
+pub(super) struct Selection {
+    /// Only jobs of this key, and of those that begin with it and a `/`. Default: any.
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "KEY")]
+    key_prefix: String,
+    /// Only jobs with this label; `NAME=` takes any value. May be given several times: all must be there.
+    /// Default: any.
+    #[arg(long = "label", value_parser = label, value_name = "NAME=VALUE")]
+    labels: Vec<(String, String)>,
+    /// Only jobs whose last error has this code, such as http_500. Default: any.
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "WORD")]
+    error_code: String,
+    /// Only jobs accepted at or after this time, such as 2030-01-31T12:00:00Z. Default: any.
+    #[arg(long, value_parser = time, value_name = "TIME")]
+    created_from: Option<Timestamp>,
+    /// Only jobs accepted before this time. Default: any.
+    #[arg(long, value_parser = time, value_name = "TIME")]
+    created_until: Option<Timestamp>,
+    /// Only jobs that came to rest at or after this time. Default: any.
+    #[arg(long, value_parser = time, value_name = "TIME")]
+    ended_from: Option<Timestamp>,
+    /// Only jobs that came to rest before this time. Default: any.
+    #[arg(long, value_parser = time, value_name = "TIME")]
+    ended_until: Option<Timestamp>,
+}
+
+impl Selection {
+    pub(super) fn into_filter(self, queue: String, states: &[JobState]) -> JobFilter {
+        JobFilter {
+            queue,
+            states: states.iter().map(|state| (*state).into()).collect(),
+            key_prefix: self.key_prefix,
+            labels: self.labels.into_iter().collect(),
+            error_code: self.error_code,
+            create_time_from: self.created_from,
+            create_time_until: self.created_until,
+            end_time_from: self.ended_from,
+            end_time_until: self.ended_until,
+        }
+    }
 }
 
 // No doc comment: it would become the help of the commands that take it.
@@ -44,8 +97,8 @@ pub(super) struct Listing {
 impl Jobs {
     pub(super) async fn run(self, session: &Session) -> Result<(), CliError> {
         let Jobs::List(command) = self;
-        let states = command.states.into_iter().map(Into::into).collect();
-        list(session, JobFilter { queue: command.queue, states, ..Default::default() }, command.listing).await
+        let filter = command.selection.into_filter(command.queue, &command.states);
+        list(session, filter, command.listing).await
     }
 }
 

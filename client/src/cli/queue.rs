@@ -1,15 +1,15 @@
-//! `sluice queue put|get|list`.
+//! `sluice queue put|get|list|delete|pause|resume|capacity|monitor`.
 
-use std::time::Duration;
+mod capacity;
+mod monitor;
+mod put;
 
-use clap::{Args, Subcommand};
-use prost_types::FieldMask;
+use clap::Subcommand;
 
-use super::{Session, argument::span, error::CliError, view::QueueView};
-use crate::{
-    proto::{self, ListQueuesRequest, PutQueueRequest, RetryPolicy},
-    span_to_proto,
-};
+pub(super) use self::put::Policy;
+use self::{capacity::Capacity, monitor::Monitor, put::Put};
+use super::{Session, error::CliError, output::remark, view::QueueView};
+use crate::proto::{self, ListQueuesRequest};
 
 /// Queues of one page.
 const PAGE_SIZE: i32 = 1_000;
@@ -17,7 +17,10 @@ const PAGE_SIZE: i32 = 1_000;
 #[derive(Debug, Subcommand)]
 pub(super) enum Queue {
     /// Bring a queue into being, or change what is said and leave the rest.
-    #[command(after_help = "Example:\n  sluice queue put mail --max-attempts 8 --lease-duration 1m")]
+    #[command(after_help = "Examples:
+  sluice queue put mail --max-attempts 8 --lease-duration 1m
+  sluice queue put inbox --max-jobs 1000 --overflow wait --reserve-percent 10
+  sluice queue put bots --key-rule 'bot*/group/*:max_jobs=100,overflow=drop-oldest' --flow-hint default")]
     Put(Box<Put>),
     /// Show a queue's settings. Exit code 3 when there is none of this name.
     #[command(after_help = "Example:\n  sluice queue get mail -o json")]
@@ -28,144 +31,62 @@ pub(super) enum Queue {
     /// List all queues by name.
     #[command(after_help = "Example:\n  sluice queue list -o jsonl")]
     List,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct Put {
-    /// The queue's name: `[A-Za-z0-9._-]`, 1 to 128 characters.
-    name: String,
-    /// How long a lease lasts when the worker does not say: 1s to 12h. A new queue's default: 30s.
-    #[arg(long, value_parser = span, value_name = "SPAN")]
-    lease_duration: Option<Duration>,
-    /// How long COMPLETED jobs stay readable. A new queue's default: 1h.
-    #[arg(long, value_parser = span, value_name = "SPAN")]
-    retention: Option<Duration>,
-    /// The most bytes of COMPLETED jobs that stay readable. A new queue's default: 67108864.
-    #[arg(long, value_name = "BYTES")]
-    retention_bytes: Option<u64>,
-    /// How long DEAD and DRAINED jobs stay. A new queue's default: 30days.
-    #[arg(long, value_parser = span, value_name = "SPAN")]
-    dead_retention: Option<Duration>,
-    /// A job that has waited this long counts as one priority more urgent; 0 turns it off. A new queue's
-    /// default: 60s.
-    #[arg(long, value_parser = span, value_name = "SPAN")]
-    priority_ageing: Option<Duration>,
-    #[command(flatten)]
-    policy: Policy,
-    /// Change it only if this is still its etag. Default: change it anyhow.
-    #[arg(long, default_value = "", hide_default_value = true)]
-    etag: String,
-    /// Set what is not said back to the defaults. Default: leave it.
-    #[arg(long)]
-    replace: bool,
-}
-
-// No doc comment: it would become the help of the commands that take it.
-#[derive(Debug, Args)]
-pub(super) struct Policy {
-    /// Deliveries that may fail before a job is dead: 1 to 1,000. Default 5.
-    #[arg(long, value_name = "N")]
-    max_attempts: Option<u32>,
-    /// The wait after the first failure. Default 1s.
-    #[arg(long, value_parser = span, value_name = "SPAN")]
-    initial_backoff: Option<Duration>,
-    /// What each further wait is multiplied by: 1 to 100. Default 2.
-    #[arg(long, value_name = "FACTOR")]
-    multiplier: Option<f64>,
-    /// The longest wait. Default 60s.
-    #[arg(long, value_parser = span, value_name = "SPAN")]
-    max_backoff: Option<Duration>,
-    /// The part of a wait by which chance may shorten or lengthen it: 0 to 1. Default 0.2.
-    #[arg(long, value_name = "PART")]
-    jitter: Option<f64>,
-}
-
-impl Policy {
-    /// None when nothing was said.
-    pub(super) fn into_proto(self) -> Option<RetryPolicy> {
-        let policy = RetryPolicy {
-            max_attempts: self.max_attempts,
-            initial_backoff: self.initial_backoff.map(span_to_proto),
-            multiplier: self.multiplier,
-            max_backoff: self.max_backoff.map(span_to_proto),
-            jitter: self.jitter,
-        };
-        (policy != RetryPolicy::default()).then_some(policy)
-    }
+    /// Remove a queue with all its jobs and settings. Exit code 73 when it is not empty, 3 when there is none.
+    #[command(after_help = "Example:\n  sluice queue delete mail --force")]
+    Delete {
+        /// The queue's name.
+        name: String,
+        /// Remove it though jobs wait in it or are held. Default: no.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Let nothing more be leased from a queue; what is leased may be settled, new jobs may come.
+    #[command(after_help = "Example:\n  sluice queue pause mail")]
+    Pause {
+        /// The queue's name.
+        name: String,
+    },
+    /// Let jobs be leased again.
+    #[command(after_help = "Example:\n  sluice queue resume mail")]
+    Resume {
+        /// The queue's name.
+        name: String,
+    },
+    /// Show whether there is room in a queue: its size, its limit and how full it is. Exit code 0 when there is
+    /// room, 1 when it is full.
+    #[command(after_help = "Examples:
+  sluice queue capacity inbox && sluice enqueue --queue inbox --payload hello
+  sluice queue capacity bots --key bot42/group/7 -o json")]
+    Capacity(Capacity),
+    /// Say when queues fill up, and when there is room again: a line at each change of level, until interrupted.
+    /// WARNING is over 80 % full (or full within a minute at the present rates), CRITICAL is full.
+    ///
+    /// With --once the exit code is that of the worst queue: 0 OK, 4 WARNING, 5 CRITICAL.
+    #[command(after_help = "Examples:\n  sluice queue monitor\n  sluice queue monitor --queue inbox --once")]
+    Monitor(Monitor),
 }
 
 impl Queue {
     pub(super) async fn run(self, session: &Session) -> Result<(), CliError> {
-        match self {
-            Queue::Put(put) => put.run(session).await,
-            Queue::Get { name } => {
-                let queue = session.client.get_queue(name).await?;
-                Ok(session.output.one(&QueueView::from(queue))?)
+        let queue = match self {
+            Queue::Put(put) => return put.run(session).await,
+            Queue::Capacity(capacity) => return capacity.run(session).await,
+            Queue::Monitor(monitor) => return monitor.run(session).await,
+            Queue::Delete { name, force } => {
+                session.client.delete_queue(&name, force).await?;
+                remark(&format!("queue {name} is deleted"));
+                return Ok(());
             }
             Queue::List => {
                 let queues: Vec<_> = all(session).await?.into_iter().map(QueueView::from).collect();
-                Ok(session.output.many(&queues)?)
+                return Ok(session.output.many(&queues)?);
             }
-        }
-    }
-}
-
-impl Put {
-    async fn run(self, session: &Session) -> Result<(), CliError> {
-        let replace = self.replace;
-        let queue = self.into_proto();
-        let paths = if replace { Vec::new() } else { paths(&queue) };
-        let queue = if paths.is_empty() && !replace {
-            // Nothing to change: a queue that is there stays as it is.
-            match session.client.get_queue(&queue.name).await {
-                Err(error) if error.code() == tonic::Code::NotFound => put(session, queue, None).await?,
-                present => present?,
-            }
-        } else {
-            put(session, queue, (!replace).then_some(FieldMask { paths })).await?
+            Queue::Get { name } => session.client.get_queue(name).await?,
+            Queue::Pause { name } => session.client.pause_queue(name).await?,
+            Queue::Resume { name } => session.client.resume_queue(name).await?,
         };
         Ok(session.output.one(&QueueView::from(queue))?)
     }
-
-    fn into_proto(self) -> proto::Queue {
-        proto::Queue {
-            name: self.name,
-            retry_policy: self.policy.into_proto(),
-            lease_duration: self.lease_duration.map(span_to_proto),
-            retention: self.retention.map(span_to_proto),
-            retention_bytes: self.retention_bytes,
-            dead_retention: self.dead_retention.map(span_to_proto),
-            priority_ageing: self.priority_ageing.map(span_to_proto),
-            etag: self.etag,
-            ..Default::default()
-        }
-    }
-}
-
-async fn put(
-    session: &Session,
-    queue: proto::Queue,
-    update_mask: Option<FieldMask>,
-) -> Result<proto::Queue, CliError> {
-    Ok(session.client.put_queue(PutQueueRequest { queue: Some(queue), update_mask }).await?)
-}
-
-/// The fields that were said.
-fn paths(queue: &proto::Queue) -> Vec<String> {
-    let policy = queue.retry_policy.unwrap_or_default();
-    let said = [
-        ("lease_duration", queue.lease_duration.is_some()),
-        ("retention", queue.retention.is_some()),
-        ("retention_bytes", queue.retention_bytes.is_some()),
-        ("dead_retention", queue.dead_retention.is_some()),
-        ("priority_ageing", queue.priority_ageing.is_some()),
-        ("retry_policy.max_attempts", policy.max_attempts.is_some()),
-        ("retry_policy.initial_backoff", policy.initial_backoff.is_some()),
-        ("retry_policy.multiplier", policy.multiplier.is_some()),
-        ("retry_policy.max_backoff", policy.max_backoff.is_some()),
-        ("retry_policy.jitter", policy.jitter.is_some()),
-    ];
-    said.iter().filter(|(_, said)| *said).map(|(path, _)| (*path).to_owned()).collect()
 }
 
 /// Every queue, page by page.

@@ -10,17 +10,23 @@ const AT_A_TIME: usize = 16;
 
 /// Show how queues stand: jobs per state, rates over the last 10 seconds, totals.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  sluice stats --queue mail -o json")]
+#[command(
+    after_help = "Examples:\n  sluice stats --queue mail -o json\n  sluice stats --queue mail --key bot42"
+)]
 pub(super) struct Stats {
     /// Only this queue. Default: every queue, by name.
     #[arg(short, long)]
     queue: Option<String>,
+    /// Only this key of the queue, with those that begin with it and a `/`: of it only jobs that wait or are held,
+    /// and how full it is. Default: the whole queue.
+    #[arg(long, requires = "queue", default_value = "", hide_default_value = true)]
+    key: String,
 }
 
 impl Stats {
     pub(super) async fn run(self, session: &Session) -> Result<(), CliError> {
         if let Some(queue) = self.queue {
-            let status = session.client.queue_status(queue).await?;
+            let status = session.client.key_status(queue, self.key).await?;
             return Ok(session.output.one(&StatusView::from(status))?);
         }
         let queues = queue::all(session).await?;

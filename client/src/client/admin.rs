@@ -8,9 +8,10 @@ use super::{Client, queue::missing};
 use crate::{
     Error, Repeat,
     proto::{
-        BackupRequest, BackupResponse, GetQueueRequest, GetServerInfoRequest, GetServerInfoResponse,
-        ListJobsRequest, ListJobsResponse, ListQueuesRequest, ListQueuesResponse, PurgeJobsRequest,
-        PutQueueRequest, Queue, RequeueJobsRequest,
+        BackupRequest, BackupResponse, DeleteQueueRequest, GetQueueRequest, GetServerInfoRequest,
+        GetServerInfoResponse, ListJobsRequest, ListJobsResponse, ListKeysRequest, ListKeysResponse,
+        ListQueuesRequest, ListQueuesResponse, PauseQueueRequest, PurgeJobsRequest, PutQueueRequest, Queue,
+        RequeueJobsRequest, ResumeQueueRequest,
     },
 };
 
@@ -46,6 +47,49 @@ impl Client {
         self.call(Repeat::Always, Duration::ZERO, request, send).await
     }
 
+    /// Removes a queue with all its jobs and settings; with `force` though jobs wait in it or are held.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` when it is not empty and not forced, `NotFound` when there is none of this name.
+    pub async fn delete_queue(&self, name: impl Into<String>, force: bool) -> Result<(), Error> {
+        let request = DeleteQueueRequest { name: name.into(), force };
+        let send = |channel, request| async move { self.admin_service(channel).delete_queue(request).await };
+        // A second call could meet another queue of the same name.
+        self.call(Repeat::IfNotApplied, Duration::ZERO, request, send).await?;
+        Ok(())
+    }
+
+    /// Lets nothing more be leased from a queue; answers its settings.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none of this name.
+    pub async fn pause_queue(&self, name: impl Into<String>) -> Result<Queue, Error> {
+        let request = PauseQueueRequest { name: name.into() };
+        let send = |channel, request| async move { self.admin_service(channel).pause_queue(request).await };
+        let answer = self.call(Repeat::IfNotApplied, Duration::ZERO, request, send).await?;
+        answer.queue.ok_or_else(|| missing("queue"))
+    }
+
+    /// Lets jobs be leased again; answers the queue's settings.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none of this name.
+    pub async fn resume_queue(&self, name: impl Into<String>) -> Result<Queue, Error> {
+        let request = ResumeQueueRequest { name: name.into() };
+        let send = |channel, request| async move { self.admin_service(channel).resume_queue(request).await };
+        let answer = self.call(Repeat::IfNotApplied, Duration::ZERO, request, send).await?;
+        answer.queue.ok_or_else(|| missing("queue"))
+    }
+
+    /// A page of the keys of a queue that have waiting or held jobs.
+    ///
+    /// # Errors
+    /// What the server refuses, and a connection that stays broken.
+    pub async fn list_keys(&self, request: ListKeysRequest) -> Result<ListKeysResponse, Error> {
+        let send = |channel, request| async move { self.admin_service(channel).list_keys(request).await };
+        self.call(Repeat::Always, Duration::ZERO, request, send).await
+    }
+
     /// A page of jobs, oldest first.
     ///
     /// # Errors
@@ -55,7 +99,7 @@ impl Client {
         self.call(Repeat::Always, Duration::ZERO, request, send).await
     }
 
-    /// Gives dead and drained jobs a new life; answers how many.
+    /// Gives dead, drained and dropped jobs a new life; answers how many.
     ///
     /// # Errors
     /// What the server refuses, and a broken connection: a second call could take more than `max_jobs`.

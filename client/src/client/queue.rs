@@ -1,4 +1,4 @@
-//! The calls of `QueueService`, each with the repetition the contract allows.
+//! The calls of `QueueService` about queues and leases, each with the repetition the contract allows.
 
 use std::time::Duration;
 
@@ -6,21 +6,22 @@ use tokio::time::timeout;
 use tonic::{Code, Streaming};
 use uuid::Uuid;
 
-use super::Client;
+use super::{Client, job::extra};
 use crate::{
     DrainReader, Error, Repeat,
     proto::{
         AckRequest, AckResponse, DrainRequest, DrainResponse, EnqueueRequest, EnqueueResponse,
-        EnqueueStreamRequest, EnqueueStreamResponse, ExtendLeaseRequest, ExtendLeaseResponse, GetJobRequest,
-        GetQueueStatusRequest, Job, LeaseRequest, LeaseResponse, NackRequest, NackResponse, QueueStatus,
-        WatchQueueRequest, WatchQueueResponse, WatchQueuesRequest, WatchQueuesResponse,
+        EnqueueStreamRequest, EnqueueStreamResponse, ExtendLeaseRequest, ExtendLeaseResponse,
+        GetQueueStatusRequest, LeaseRequest, LeaseResponse, NackRequest, NackResponse, QueueStatus,
+        WatchQueueRequest, WatchQueueResponse, WatchQueuesRequest, WatchQueuesResponse, WorkRequest,
+        WorkResponse,
     },
-    span::span_from_proto,
 };
 
 impl Client {
     /// Puts jobs into a queue, all or none; they are on disk when this answers. A request without a
-    /// `request_id` is given one, so that it can be repeated.
+    /// `request_id` is given one, so that it can be repeated. How long to wait for room in a full queue is its
+    /// caller's affair (or that of a [`Producer`](crate::Producer)): a refusal for want of room is not repeated.
     ///
     /// # Errors
     /// What the server refuses, and a connection that stays broken.
@@ -28,19 +29,9 @@ impl Client {
         if request.request_id.is_empty() {
             request.request_id = new_request_id();
         }
+        let wait = extra(request.wait_timeout.as_ref());
         let send = |channel, request| async move { self.queue_service(channel).enqueue(request).await };
-        self.call(Repeat::Always, Duration::ZERO, request, send).await
-    }
-
-    /// Reads one job.
-    ///
-    /// # Errors
-    /// `NotFound` when there is none of this id.
-    pub async fn get_job(&self, job_id: impl Into<String>, include_payload: bool) -> Result<Job, Error> {
-        let request = GetJobRequest { job_id: job_id.into(), include_payload, ..Default::default() };
-        let send = |channel, request| async move { self.queue_service(channel).get_job(request).await };
-        let answer = self.call(Repeat::Always, Duration::ZERO, request, send).await?;
-        answer.job.ok_or_else(|| missing("job"))
+        self.call(Repeat::UnlessFull, wait, request, send).await
     }
 
     /// Takes jobs to work on. Repeated only when the server said that it gave none: an answer that was
@@ -49,7 +40,7 @@ impl Client {
     /// # Errors
     /// What the server refuses, and a broken connection.
     pub async fn lease(&self, request: LeaseRequest) -> Result<LeaseResponse, Error> {
-        let wait = request.wait_timeout.as_ref().map_or(Duration::ZERO, span_from_proto);
+        let wait = extra(request.wait_timeout.as_ref());
         let send = |channel, request| async move { self.queue_service(channel).lease(request).await };
         self.call(Repeat::IfNotApplied, wait, request, send).await
     }
@@ -86,7 +77,20 @@ impl Client {
     /// # Errors
     /// What the server refuses, and a connection that stays broken.
     pub async fn queue_status(&self, queue: impl Into<String>) -> Result<QueueStatus, Error> {
-        let request = GetQueueStatusRequest { queue: queue.into(), ..Default::default() };
+        self.key_status(queue, "").await
+    }
+
+    /// Reads how a key of a queue stands, with the keys that begin with it; of it only the counts of live states,
+    /// jobs, bytes, utilization and level are told.
+    ///
+    /// # Errors
+    /// What the server refuses, and a connection that stays broken.
+    pub async fn key_status(
+        &self,
+        queue: impl Into<String>,
+        key: impl Into<String>,
+    ) -> Result<QueueStatus, Error> {
+        let request = GetQueueStatusRequest { queue: queue.into(), key: key.into() };
         let send =
             |channel, request| async move { self.queue_service(channel).get_queue_status(request).await };
         let answer = self.call(Repeat::Always, Duration::ZERO, request, send).await?;
@@ -140,6 +144,15 @@ impl Client {
     ) -> Result<Streaming<EnqueueStreamResponse>, Error> {
         let mut service = self.queue_service(self.shared.pool.next());
         self.opened(service.enqueue_stream(self.request(requests))).await
+    }
+
+    /// Opens one stream of a worker's messages and the server's.
+    pub(crate) async fn work_stream(
+        &self,
+        requests: impl tokio_stream::Stream<Item = WorkRequest> + Send + 'static,
+    ) -> Result<Streaming<WorkResponse>, Error> {
+        let mut service = self.queue_service(self.shared.pool.next());
+        self.opened(service.work(self.request(requests))).await
     }
 
     /// A stream must open within a call's time; how long it then lives is its reader's affair.

@@ -22,7 +22,7 @@ use crate::{
     Error, Repeat,
     client::new_request_id,
     proto::{
-        EnqueueRequest, EnqueueStreamRequest, EnqueueStreamResponse, JobSpec,
+        EnqueueRequest, EnqueueResponse, EnqueueStreamRequest, EnqueueStreamResponse, JobSpec,
         enqueue_stream_response::Outcome,
     },
     retry::lengthened,
@@ -44,17 +44,17 @@ pub struct EnqueueStream {
     carrier: JoinHandle<()>,
 }
 
-/// The answer to one batch, when it is there: the job ids in order.
+/// The answer to one batch, when it is there: the job ids in order, or with [`Receipt::response`] all of it.
 #[derive(Debug)]
 pub struct Receipt {
-    answer: oneshot::Receiver<Result<Vec<String>, Error>>,
+    answer: oneshot::Receiver<Result<EnqueueResponse, Error>>,
 }
 
 /// A batch, until it is answered. Its permit bounds what is on its way.
 #[derive(Debug)]
 struct Batch {
     request: EnqueueRequest,
-    answer: oneshot::Sender<Result<Vec<String>, Error>>,
+    answer: oneshot::Sender<Result<EnqueueResponse, Error>>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -78,7 +78,8 @@ impl EnqueueStream {
         }
     }
 
-    /// Sends a batch, once there is room. What comes of it is in the receipt.
+    /// Sends a batch, once fewer than `in_flight` are unanswered and the pause that a flow hint asks for is over.
+    /// What comes of it is in the receipt.
     ///
     /// # Errors
     /// When the stream has given up; the receipts of what was unanswered say why.
@@ -86,8 +87,21 @@ impl EnqueueStream {
     where
         J: Into<JobSpec>,
     {
-        let mut request = self.producer.request(jobs);
-        request.request_id = new_request_id();
+        self.send_request(self.producer.request(jobs)).await
+    }
+
+    /// As [`EnqueueStream::send`], of a request with more than jobs, such as `batch_totals`; it goes to the
+    /// producer's queue, and cannot ask to be kept waiting for room: the producer waits itself.
+    ///
+    /// # Errors
+    /// When the stream has given up; the receipts of what was unanswered say why.
+    pub async fn send_request(&mut self, mut request: EnqueueRequest) -> Result<Receipt, Error> {
+        request.queue.clone_from(&self.producer.queue);
+        request.wait_timeout = None;
+        if request.request_id.is_empty() {
+            request.request_id = new_request_id();
+        }
+        self.producer.flow.pause().await;
         let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| ended())?;
         let (answer, receipt) = oneshot::channel();
         self.batches.send(Batch { request, answer, _permit: permit }).await.map_err(|_| ended())?;
@@ -109,11 +123,22 @@ impl Drop for EnqueueStream {
     }
 }
 
+impl Receipt {
+    /// All that the server answered: which jobs are duplicates, and which were dropped to make room.
+    ///
+    /// # Errors
+    /// As when it is awaited.
+    pub async fn response(self) -> Result<EnqueueResponse, Error> {
+        self.answer.await.unwrap_or_else(|_| Err(ended()))
+    }
+}
+
 impl Future for Receipt {
     type Output = Result<Vec<String>, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(ready!(Pin::new(&mut self.answer).poll(cx)).unwrap_or_else(|_| Err(ended())))
+        let answer = ready!(Pin::new(&mut self.answer).poll(cx)).unwrap_or_else(|_| Err(ended()));
+        Poll::Ready(answer.map(|response| job_ids(response.jobs)))
     }
 }
 
@@ -215,7 +240,10 @@ impl Carrier {
         match self.unanswered.pop_front() {
             Some((sequence, batch)) if sequence == answer.sequence => {
                 match answer.outcome {
-                    Some(Outcome::Response(response)) => batch.answer(Ok(job_ids(response.jobs))),
+                    Some(Outcome::Response(response)) => {
+                        self.producer.flow.learn(response.flow_hint);
+                        batch.answer(Ok(response));
+                    }
                     Some(Outcome::Error(refusal)) => self.refuse(batch, refusal.into()),
                     None => batch.answer(Err(Error::local(Code::Internal, "an answer without an outcome"))),
                 }
@@ -236,12 +264,17 @@ impl Carrier {
         if !Repeat::Always.allows(&error) {
             return batch.answer(Err(error));
         }
-        let client = self.producer.client.clone();
+        let producer = self.producer.clone();
         self.refused.spawn(async move {
-            let wait = lengthened(client.retry_policy().initial_backoff, error.retry_after());
-            sleep(wait).await;
-            let answer = client.enqueue(batch.request.clone()).await;
-            batch.answer(answer.map(|response| job_ids(response.jobs)));
+            let refusal = if error.is_full() {
+                Some(error)
+            } else {
+                let backoff = producer.client.retry_policy().initial_backoff;
+                sleep(lengthened(backoff, error.retry_after())).await;
+                None
+            };
+            let answer = producer.send_until_room(batch.request.clone(), refusal).await;
+            batch.answer(answer);
         });
     }
 
@@ -258,7 +291,7 @@ impl Carrier {
 
 impl Batch {
     /// Whoever dropped the receipt did not want to know.
-    fn answer(self, answer: Result<Vec<String>, Error>) {
+    fn answer(self, answer: Result<EnqueueResponse, Error>) {
         let _ = self.answer.send(answer);
     }
 }

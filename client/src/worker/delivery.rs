@@ -17,6 +17,9 @@ pub struct Delivery {
     /// Cancelled when the lease is lost: another worker may have the job by now, and what this one says
     /// may not count any more.
     pub lost: CancellationToken,
+    /// Cancelled when the job is to be given up: someone cancelled it, its lease is lost, or the worker has no
+    /// more time. Stopping then is good manners; an outcome of a job that was only cancelled still counts.
+    pub cancelled: CancellationToken,
 }
 
 /// What came of a delivery.
@@ -53,6 +56,12 @@ impl Delivery {
     #[must_use]
     pub fn payload(&self) -> &[u8] {
         self.job.payload.as_deref().unwrap_or_default()
+    }
+
+    /// Whether the job is to be given up; see [`Delivery::cancelled`].
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.is_cancelled()
     }
 }
 

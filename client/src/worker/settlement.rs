@@ -14,11 +14,12 @@ use tokio::{
 
 use super::{
     Summary,
+    carrier::Carrier,
     delivery::{Failure, Outcome},
     holding::{Holding, LeaseKey},
 };
 use crate::{
-    Client, Error,
+    Error,
     proto::{Ack, AckRequest, ItemError, Nack, NackReason, NackRequest},
     retry::lengthened,
     span::span_to_proto,
@@ -47,18 +48,23 @@ pub(super) struct Settler {
 #[derive(Clone, Debug)]
 pub(super) enum Verdict {
     Done(Option<Bytes>),
-    Back { reason: NackReason, failure: Failure },
+    Back {
+        reason: NackReason,
+        failure: Failure,
+    },
+    /// It went back already, when its stream was closed.
+    WentBack,
 }
 
 impl Settler {
     /// The task ends, with what it counted, when every clone is dropped and everything is settled.
     pub(super) fn spawn(
-        client: Client,
+        carrier: Arc<Carrier>,
         holding: Arc<Holding>,
         capacity: usize,
     ) -> (Settler, JoinHandle<Summary>) {
         let (verdicts, incoming) = mpsc::channel(capacity);
-        let settlement = Settlement { client, holding, summary: Summary::default() };
+        let settlement = Settlement { carrier, holding, summary: Summary::default() };
         (Settler { verdicts }, tokio::spawn(settlement.run(incoming)))
     }
 
@@ -98,7 +104,7 @@ impl From<Outcome> for Verdict {
 }
 
 struct Settlement {
-    client: Client,
+    carrier: Arc<Carrier>,
     holding: Arc<Holding>,
     summary: Summary,
 }
@@ -106,7 +112,16 @@ struct Settlement {
 impl Settlement {
     async fn run(mut self, mut incoming: mpsc::Receiver<(LeaseKey, Verdict)>) -> Summary {
         let mut round = Vec::with_capacity(MAX_BATCH);
-        while incoming.recv_many(&mut round, MAX_BATCH).await > 0 {
+        loop {
+            // Over the stream new jobs come as outcomes go: to slow these down is to obey a flow hint.
+            let streaming = self.carrier.is_attached();
+            let most = if streaming { self.carrier.flow.batch_size(MAX_BATCH) } else { MAX_BATCH };
+            if incoming.recv_many(&mut round, most).await == 0 {
+                return self.summary;
+            }
+            if streaming {
+                self.carrier.flow.pause().await;
+            }
             let (mut acks, mut nacks) = (Vec::new(), Vec::new());
             for (key, verdict) in round.drain(..) {
                 if self.holding.is_gone(&key) {
@@ -117,11 +132,15 @@ impl Settlement {
                 match verdict {
                     Verdict::Done(result) => acks.push(ack(key, result)),
                     Verdict::Back { reason, failure } => nacks.push(nack(key, reason, failure)),
+                    Verdict::WentBack => {
+                        self.holding.forget(&key);
+                        self.summary.released += 1;
+                    }
                 }
             }
             let (acked, nacked) = join(
-                settle_all(&self.client, &acks, |ack| ack.result.as_ref().map_or(0, Bytes::len)),
-                settle_all(&self.client, &nacks, |nack| nack.error.len()),
+                settle_all(&self.carrier, &acks, |ack| ack.result.as_ref().map_or(0, Bytes::len)),
+                settle_all(&self.carrier, &nacks, |nack| nack.error.len()),
             )
             .await;
             for (ack, error) in acks.into_iter().zip(acked) {
@@ -132,7 +151,6 @@ impl Settlement {
                 self.count(nack.job_id, nack.lease_token, Some(reason), error);
             }
         }
-        self.summary
     }
 
     fn count(&mut self, job_id: String, lease_token: u64, reason: Option<NackReason>, error: Option<Error>) {
@@ -155,26 +173,26 @@ impl Settlement {
 
 /// One kind of item that settles a lease.
 trait Settle: Clone {
-    async fn send(client: &Client, items: &[Self]) -> Result<Vec<Option<ItemError>>, Error>;
+    async fn send(carrier: &Carrier, items: &[Self]) -> Result<Vec<Option<ItemError>>, Error>;
 }
 
 impl Settle for Ack {
-    async fn send(client: &Client, items: &[Ack]) -> Result<Vec<Option<ItemError>>, Error> {
-        let answer = client.ack(AckRequest { acks: items.to_vec() }).await?;
+    async fn send(carrier: &Carrier, items: &[Ack]) -> Result<Vec<Option<ItemError>>, Error> {
+        let answer = carrier.ack(AckRequest { acks: items.to_vec() }).await?;
         Ok(answer.results.into_iter().map(|result| result.error).collect())
     }
 }
 
 impl Settle for Nack {
-    async fn send(client: &Client, items: &[Nack]) -> Result<Vec<Option<ItemError>>, Error> {
-        let answer = client.nack(NackRequest { nacks: items.to_vec() }).await?;
+    async fn send(carrier: &Carrier, items: &[Nack]) -> Result<Vec<Option<ItemError>>, Error> {
+        let answer = carrier.nack(NackRequest { nacks: items.to_vec() }).await?;
         Ok(answer.results.into_iter().map(|result| result.error).collect())
     }
 }
 
 /// Settles items in calls of bounded size; answers an error or none for each.
 async fn settle_all<I: Settle>(
-    client: &Client,
+    carrier: &Carrier,
     items: &[I],
     bytes: impl Fn(&I) -> usize,
 ) -> Vec<Option<Error>> {
@@ -188,12 +206,12 @@ async fn settle_all<I: Settle>(
         };
         let count = rest.iter().map(fits).take_while(|fits| *fits).count().max(1);
         let (batch, after) = rest.split_at(count);
-        match offer(client, batch).await {
+        match offer(carrier, batch).await {
             Ok(found) => errors.extend(found),
             // One bad item stops its batch: alone, it stops only itself.
             Err(_) if count > 1 => {
                 for item in batch {
-                    match offer(client, std::slice::from_ref(item)).await {
+                    match offer(carrier, std::slice::from_ref(item)).await {
                         Ok(found) => errors.extend(found),
                         Err(error) => errors.push(Some(error)),
                     }
@@ -208,11 +226,11 @@ async fn settle_all<I: Settle>(
 
 /// Offers a batch until the server answers, refuses for good, or too much time has passed. Repeating is
 /// safe: the same token settles the same way.
-async fn offer<I: Settle>(client: &Client, batch: &[I]) -> Result<Vec<Option<Error>>, Error> {
+async fn offer<I: Settle>(carrier: &Carrier, batch: &[I]) -> Result<Vec<Option<Error>>, Error> {
     let deadline = Instant::now() + MAX_OFFER;
-    let mut waits = client.retry_policy().backoff().build();
+    let mut waits = carrier.client().retry_policy().backoff().build();
     loop {
-        let error = match I::send(client, batch).await {
+        let error = match I::send(carrier, batch).await {
             Ok(results) if results.len() == batch.len() => {
                 return Ok(results.into_iter().map(|error| error.map(Error::from)).collect());
             }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use sluice_client::{
     Client, Code, JobBuilder,
-    proto::{AckRequest, LeaseRequest, RequeueJobsRequest},
+    proto::{
+        AckRequest, BatchGetJobsRequest, GetBatchRequest, Job, JobState, LeaseRequest, RequeueJobsRequest,
+    },
 };
 use tonic::Status;
 
@@ -74,4 +76,56 @@ async fn token_goes_with_every_call() {
     client.producer("q").enqueue(JobBuilder::new("a")).await.unwrap();
     client.queue_status("q").await.unwrap();
     assert_eq!(fake.state().tokens, ["Bearer secret", "Bearer secret"]);
+}
+
+#[tokio::test]
+async fn safe_order_is_repeated_only_when_the_server_says_that_nothing_was_applied() {
+    let fake = Fake::start().await;
+    fake.state().add_jobs(["a"]);
+    order(&fake, "cancel_job", [overloaded(), Status::unavailable("lost")]);
+    assert_eq!(fake.client().cancel_job("j1").await.unwrap_err().code(), Code::Unavailable);
+    order(&fake, "cancel_job", [overloaded()]);
+    assert_eq!(fake.client().cancel_job("j1").await.unwrap().state(), JobState::Cancelled);
+    assert_eq!(fake.client().cancel_job("j9").await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn job_is_awaited_until_it_is_at_rest_or_the_wait_is_over() {
+    let fake = Fake::start().await;
+    let job = |state: JobState| Job { job_id: "j1".to_owned(), state: state.into(), ..Job::default() };
+    fake.state().known.insert("j1".to_owned(), job(JobState::Leased));
+    let waited = fake.client().wait_job("j1", false, Duration::from_millis(20)).await.unwrap();
+    assert_eq!(waited.state(), JobState::Leased);
+    fake.state().known.insert("j1".to_owned(), job(JobState::Dead));
+    let waited = fake.client().wait_job("j1", false, Duration::from_secs(60)).await.unwrap();
+    assert_eq!(waited.state(), JobState::Dead);
+}
+
+#[tokio::test]
+async fn many_jobs_are_read_at_once_with_what_is_missing() {
+    let fake = Fake::start().await;
+    fake.state().add_jobs(["a", "b", "c"]);
+    let job_ids = ["j3", "nothing", "j1", "j2"].map(str::to_owned).to_vec();
+    let request = BatchGetJobsRequest { job_ids, ..BatchGetJobsRequest::default() };
+    let answer = fake.client().batch_get_jobs(request).await.unwrap();
+    let ids: Vec<_> = answer.jobs.iter().map(|job| job.job_id.as_str()).collect();
+    assert_eq!(ids, ["j3", "j1"]);
+    assert_eq!((answer.missing_job_ids, answer.unread_job_ids), (vec!["nothing".into()], vec!["j2".into()]));
+}
+
+#[tokio::test]
+async fn batch_that_nobody_named_is_not_found() {
+    let fake = Fake::start().await;
+    let request = GetBatchRequest { queue: "q".to_owned(), ..GetBatchRequest::default() };
+    assert_eq!(fake.client().get_batch(request).await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn queue_is_deleted_paused_and_resumed() {
+    let fake = Fake::start().await;
+    let client = fake.client();
+    assert!(client.pause_queue("q").await.unwrap().paused);
+    assert!(!client.resume_queue("q").await.unwrap().paused);
+    client.delete_queue("q", true).await.unwrap();
+    assert_eq!(fake.state().orders, ["pause q", "resume q", "force q"]);
 }

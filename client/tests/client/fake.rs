@@ -3,6 +3,7 @@
 
 mod admin;
 mod queue;
+mod work;
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -13,8 +14,10 @@ use std::{
 use sluice_client::{
     Client, Code, RetryPolicy,
     proto::{
-        Ack, DrainRequest, EnqueueError, EnqueueRequest, ItemError, Job, LeaseExtension, LeaseRequest, Nack,
-        WatchQueuesResponse, admin_service_server::AdminServiceServer,
+        Ack, DrainRequest, EnqueueError, EnqueueRequest, FlowHint, GetBatchResponse, GetQueueStatusRequest,
+        ItemError, Job, KeyStatus, LeaseExtension, LeaseRequest, LeasedJob, ListJobsRequest, Nack,
+        PurgeJobsRequest, PutQueueRequest, QueueStatus, RequeueJobsRequest, UpdateJobRequest,
+        WatchQueuesResponse, WorkStart, admin_service_server::AdminServiceServer,
         queue_service_server::QueueServiceServer,
     },
 };
@@ -51,6 +54,19 @@ pub(crate) struct State {
     pub(crate) extensions: Vec<LeaseExtension>,
     pub(crate) drains: Vec<DrainRequest>,
     pub(crate) tokens: Vec<String>,
+    pub(crate) puts: Vec<PutQueueRequest>,
+    pub(crate) lists: Vec<ListJobsRequest>,
+    pub(crate) requeues: Vec<RequeueJobsRequest>,
+    pub(crate) purges: Vec<PurgeJobsRequest>,
+    pub(crate) updates: Vec<UpdateJobRequest>,
+    pub(crate) statuses: Vec<GetQueueStatusRequest>,
+    /// Queues that were deleted, paused or resumed, with the word for it first.
+    pub(crate) orders: Vec<String>,
+    pub(crate) starts: Vec<WorkStart>,
+    pub(crate) streams_opened: usize,
+    pub(crate) streams_closed: usize,
+    /// Outcomes that came over a stream.
+    pub(crate) streamed: usize,
 
     /// The next calls of a name fail so, in order.
     pub(crate) failures: HashMap<&'static str, VecDeque<Status>>,
@@ -64,6 +80,28 @@ pub(crate) struct State {
     pub(crate) breaks: VecDeque<usize>,
     /// Requests of a stream whose first job has this payload are refused, once each.
     pub(crate) refusals: HashMap<&'static str, EnqueueError>,
+    /// So many enqueues to come find the queue full.
+    pub(crate) full: usize,
+    /// What every enqueue drops, and whether it is a duplicate.
+    pub(crate) dropped: Vec<String>,
+    pub(crate) duplicate: bool,
+    /// What every answer hints.
+    pub(crate) flow_hint: Option<FlowHint>,
+    /// Jobs that are read before those that wait.
+    pub(crate) known: BTreeMap<String, Job>,
+    /// What the next reads of a batch answer; the last one stays.
+    pub(crate) batches: VecDeque<GetBatchResponse>,
+    /// How the queue stands, in place of what its jobs say.
+    pub(crate) status: Option<QueueStatus>,
+    pub(crate) keys: Vec<KeyStatus>,
+    /// Whether there is a stream of work.
+    pub(crate) streams: bool,
+    /// The present stream of work, to say things over.
+    work: Option<work::Out>,
+    /// A stream of work breaks at the message after so many, once each.
+    pub(crate) work_breaks: VecDeque<usize>,
+    /// Whether extensions tell that the job was cancelled.
+    pub(crate) cancel_requested: bool,
     /// What a drain holds; a page is two jobs.
     pub(crate) drained: Vec<Job>,
     /// Streams of a drain break after one page, so many times.
@@ -106,6 +144,18 @@ impl Fake {
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.shared.state.lock().unwrap()
+    }
+
+    /// Says something over the present stream of work.
+    pub(crate) async fn say(&self, message: sluice_client::proto::work_response::Message) {
+        let out = self.state().work.clone().unwrap();
+        out.send(Ok(sluice_client::proto::WorkResponse { message: Some(message) })).await.unwrap();
+    }
+
+    /// Ends the present stream of work so.
+    pub(crate) async fn break_work(&self, status: Status) {
+        let out = self.state().work.clone().unwrap();
+        out.send(Err(status)).await.unwrap();
     }
 
     /// Waits until the record says so.
@@ -161,6 +211,22 @@ impl State {
         job_ids
     }
 
+    /// The first job that waits, under a lease.
+    fn lease_one(&mut self, lease_duration: Option<prost_types::Duration>) -> Option<LeasedJob> {
+        let mut job = self.ready.pop_front()?;
+        job.deliveries += 1;
+        let lease_token = u64::from(job.deliveries);
+        self.leased.insert(job.job_id.clone(), (lease_token, job.clone()));
+        Some(LeasedJob { job: Some(job), lease_token, lease_duration, ..Default::default() })
+    }
+
+    /// Whether this enqueue finds no room.
+    fn is_full(&mut self) -> bool {
+        let full = self.full > 0;
+        self.full = self.full.saturating_sub(1);
+        full
+    }
+
     /// Ends a lease, or says why not.
     fn settle(&mut self, job_id: &str, token: u64) -> Result<Job, ItemError> {
         match self.leased.get(job_id) {
@@ -173,6 +239,12 @@ impl State {
 pub(crate) fn lease_lost() -> ItemError {
     let code = Code::FailedPrecondition as i32;
     ItemError { code, reason: "LEASE_LOST".to_owned(), message: "another has it".to_owned() }
+}
+
+/// As Sluice refuses when there is no room.
+pub(crate) fn queue_full() -> Status {
+    let details = ErrorDetails::with_error_info("QUEUE_FULL", "sluice.v1", HashMap::<String, String>::new());
+    Status::with_error_details(Code::ResourceExhausted, "the queue is full", details)
 }
 
 /// As Sluice refuses when nothing was applied.

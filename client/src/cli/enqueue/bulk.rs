@@ -1,7 +1,7 @@
 //! A file of jobs: read on a thread of its own, sent through a stream, answered in order.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     fs::File,
     io::{self, BufRead, BufReader},
     path::{Path, PathBuf},
@@ -12,10 +12,20 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use super::reader::{Batch, ReadError, Reader};
+use super::{
+    reader::{Batch, ReadError, Reader},
+    result::Awaited,
+    tell,
+};
 use crate::{
-    Receipt,
-    cli::{Session, error::CliError, view::EnqueuedView},
+    EnqueueStream, Error, Producer, Receipt,
+    cli::{
+        Session,
+        error::CliError,
+        output::{Output, remark},
+        view::EnqueuedView,
+    },
+    proto::{EnqueueRequest, JobSpec},
 };
 
 /// Batches that are read ahead.
@@ -24,16 +34,23 @@ const READ_AHEAD: usize = 4;
 const BUFFER_BYTES: usize = 1 << 20;
 
 pub(super) struct Bulk {
-    pub(super) queue: String,
+    pub(super) producer: Producer,
     pub(super) file: PathBuf,
-    pub(super) batch: usize,
+    pub(super) batch_size: usize,
     pub(super) in_flight: usize,
     pub(super) ids: bool,
+    /// The batch of lines that name none.
+    pub(super) batch_id: String,
+    pub(super) batch_totals: HashMap<String, u64>,
+    /// How long to wait for results.
+    pub(super) wait: Option<Duration>,
 }
 
 #[derive(Serialize)]
 struct Enqueued {
     enqueued_jobs: u64,
+    duplicate_jobs: u64,
+    dropped_jobs: u64,
 }
 
 /// A batch on its way.
@@ -48,9 +65,16 @@ impl Bulk {
     pub(super) async fn run(self, session: &Session) -> Result<(), CliError> {
         let (input, length) = open(&self.file)?;
         let bar = progress_bar(length);
-        let mut batches = read(Reader::new(input, self.batch));
-        let mut stream = session.client.producer(&self.queue).stream(self.in_flight);
-        let mut tally = Tally { session, bar: &bar, ids: self.ids, enqueued: 0, failure: None };
+        let mut batches = read(Reader::new(input, self.batch_size));
+        let mut stream = self.producer.stream(self.in_flight);
+        let mut tally = Tally {
+            output: session.output,
+            bar: &bar,
+            ids: self.ids,
+            kept: self.wait.map(|_| Vec::new()),
+            enqueued: Enqueued { enqueued_jobs: 0, duplicate_jobs: 0, dropped_jobs: 0 },
+            failure: None,
+        };
         let mut sent: VecDeque<Sent> = VecDeque::new();
 
         while tally.failure.is_none() {
@@ -63,15 +87,23 @@ impl Bulk {
                 None => break,
             };
             let Batch { jobs, first_line, last_line, end_bytes } = batch;
-            match stream.send(jobs).await {
-                Ok(receipt) => sent.push_back(Sent { first_line, last_line, end_bytes, receipt }),
-                // The receipts of what went before say why.
-                Err(error) => tally.failure = sent.is_empty().then_some(CliError::Call(error)),
-            }
-            // Room for the next: the oldest answer is due anyway.
-            while sent.len() >= self.in_flight {
-                let Some(oldest) = sent.pop_front() else { break };
-                tally.count(oldest).await?;
+            let mut jobs = jobs.into_iter();
+            // As many requests of a batch as a flow hint asks for.
+            while jobs.len() > 0 && tally.failure.is_none() {
+                let part: Vec<_> = jobs.by_ref().take(self.producer.batch_size(self.batch_size)).collect();
+                match self.send(&mut stream, part).await {
+                    Ok(receipt) => sent.push_back(Sent { first_line, last_line, end_bytes, receipt }),
+                    // The receipts of what went before say why.
+                    Err(error) => {
+                        tally.failure = sent.is_empty().then_some(CliError::Call(error));
+                        break;
+                    }
+                }
+                // Room for the next: the oldest answer is due anyway.
+                while sent.len() >= self.in_flight {
+                    let Some(oldest) = sent.pop_front() else { break };
+                    tally.count(oldest).await?;
+                }
             }
         }
         for rest in sent {
@@ -79,30 +111,52 @@ impl Bulk {
         }
         stream.close().await;
         bar.finish_and_clear();
-        tally.finish()
+        tell(&self.producer.statistics());
+        let Some(wait) = self.wait else { return tally.finish() };
+        let job_ids = tally.kept.take().unwrap_or_default();
+        match tally.failure {
+            Some(_) => tally.finish(),
+            None => Awaited { job_ids, wait }.run(session).await,
+        }
+    }
+
+    async fn send(&self, stream: &mut EnqueueStream, mut jobs: Vec<JobSpec>) -> Result<Receipt, Error> {
+        for job in jobs.iter_mut().filter(|job| job.batch_id.is_empty()) {
+            job.batch_id.clone_from(&self.batch_id);
+        }
+        let batch_totals = self.batch_totals.clone();
+        stream.send_request(EnqueueRequest { jobs, batch_totals, ..Default::default() }).await
     }
 }
 
 /// What has come of the batches so far.
 struct Tally<'a> {
-    session: &'a Session,
+    output: Output,
     bar: &'a ProgressBar,
     ids: bool,
-    enqueued: u64,
+    /// Ids, when they are wanted later.
+    kept: Option<Vec<String>>,
+    enqueued: Enqueued,
     failure: Option<CliError>,
 }
 
 impl Tally<'_> {
     /// Awaits a batch's answer. Only the first refusal is kept; printing that fails ends it all.
     async fn count(&mut self, sent: Sent) -> Result<(), CliError> {
-        match sent.receipt.await {
-            Ok(job_ids) => {
-                self.enqueued += job_ids.len() as u64;
+        match sent.receipt.response().await {
+            Ok(answer) => {
+                let duplicates = answer.jobs.iter().filter(|job| job.duplicate).count() as u64;
+                self.enqueued.enqueued_jobs += answer.jobs.len() as u64 - duplicates;
+                self.enqueued.duplicate_jobs += duplicates;
+                self.enqueued.dropped_jobs += answer.dropped_job_ids.len() as u64;
                 self.bar.set_position(sent.end_bytes);
-                self.bar.set_message(format!("{} jobs", self.enqueued));
+                self.bar.set_message(format!("{} jobs", self.enqueued.enqueued_jobs));
+                if let Some(kept) = &mut self.kept {
+                    kept.extend(answer.jobs.iter().map(|job| job.job_id.clone()));
+                }
                 if self.ids {
-                    for job_id in job_ids {
-                        self.session.output.line(&job_id, &EnqueuedView { job_id: job_id.clone() })?;
+                    for job in answer.jobs {
+                        self.output.line(&job.job_id.clone(), &EnqueuedView::from(job))?;
                     }
                 }
             }
@@ -116,14 +170,21 @@ impl Tally<'_> {
     }
 
     fn finish(self) -> Result<(), CliError> {
-        let enqueued_jobs = self.enqueued;
+        let Enqueued { enqueued_jobs, duplicate_jobs, dropped_jobs } = self.enqueued;
         if let Some(failure) = self.failure {
-            super::super::output::remark(&format!("{enqueued_jobs} jobs of other batches are enqueued"));
+            remark(&format!("{enqueued_jobs} jobs of other batches are enqueued"));
             return Err(failure);
         }
         if !self.ids {
-            let summary = format!("{enqueued_jobs} jobs enqueued");
-            self.session.output.line(&summary, &Enqueued { enqueued_jobs })?;
+            let mut summary = format!("{enqueued_jobs} jobs enqueued");
+            for (count, what) in
+                [(duplicate_jobs, "were there already"), (dropped_jobs, "dropped to make room")]
+            {
+                if count > 0 {
+                    summary += &format!(", {count} {what}");
+                }
+            }
+            self.output.line(&summary, &self.enqueued)?;
         }
         Ok(())
     }

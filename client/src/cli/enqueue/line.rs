@@ -29,6 +29,9 @@ struct Line<'a> {
     priority: Option<u32>,
     delay: Option<String>,
     run_time: Option<String>,
+    ttl: Option<String>,
+    idempotency_key: Option<String>,
+    batch_id: Option<String>,
     labels: Option<HashMap<String, String>>,
     content_type: Option<String>,
     retry_policy: Option<Policy>,
@@ -60,10 +63,12 @@ pub(super) fn parse(line: &[u8]) -> Result<JobSpec, String> {
         priority,
         delay: span_field("delay", line.delay)?,
         run_time: line.run_time.map(|text| time(&text)).transpose().map_err(|e| format!("run_time: {e}"))?,
+        ttl: span_field("ttl", line.ttl)?,
+        idempotency_key: line.idempotency_key.unwrap_or_default(),
         retry_policy: line.retry_policy.map(policy).transpose()?,
+        batch_id: line.batch_id.unwrap_or_default(),
         labels: line.labels.unwrap_or_default(),
         content_type: line.content_type.unwrap_or_default(),
-        ..Default::default()
     })
 }
 
@@ -136,7 +141,8 @@ mod tests {
 
     #[test]
     fn every_key_reaches_the_job() {
-        let line = r#"{"payload":"x","key":"a/b","priority":9,"delay":"5s","labels":{"k":"v"},
+        let line = r#"{"payload":"x","key":"a/b","priority":9,"delay":"5s","ttl":"1h",
+            "idempotency_key":"once","batch_id":"b7","labels":{"k":"v"},
             "content_type":"text/plain","retry_policy":{"max_attempts":3,"initial_backoff":"100ms",
             "multiplier":1.5,"max_backoff":"1m","jitter":0}}"#;
         let span = |seconds, nanos| Some(prost_types::Duration { seconds, nanos });
@@ -146,6 +152,9 @@ mod tests {
             priority: Some(9),
             delay: span(5, 0),
             run_time: None,
+            ttl: span(3600, 0),
+            idempotency_key: "once".to_owned(),
+            batch_id: "b7".to_owned(),
             retry_policy: Some(RetryPolicy {
                 max_attempts: Some(3),
                 initial_backoff: span(0, 100_000_000),
@@ -155,7 +164,6 @@ mod tests {
             }),
             labels: HashMap::from([("k".to_owned(), "v".to_owned())]),
             content_type: "text/plain".to_owned(),
-            ..Default::default()
         };
         assert_eq!(parse(line.as_bytes()), Ok(expected));
         let timed = parse(br#"{"run_time":"1970-01-01T00:00:09Z"}"#).unwrap();
@@ -176,6 +184,7 @@ mod tests {
             (r#"{"delay":"5"}"#, "delay"),
             (r#"{"delay":"5s","run_time":"1970-01-01T00:00:09Z"}"#, "not both"),
             (r#"{"run_time":"soon"}"#, "run_time"),
+            (r#"{"ttl":"9"}"#, "ttl"),
             (r#"{"retry_policy":{"max_backoff":"x"}}"#, "retry_policy.max_backoff"),
             (r#"{"labels":{"a":1}}"#, "invalid type"),
             ("{} {}", "trailing"),

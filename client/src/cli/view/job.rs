@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{bytes, queue::PolicyView, span, state, time};
+use super::{bytes, outcome, queue::PolicyView, span, state, time};
 use crate::{
     cli::output::Show,
-    proto::{Job, LeasedJob},
+    proto::{Attempt, EnqueuedJob, Job, JobError, LeasedJob},
 };
 
 #[derive(Debug, Serialize)]
@@ -32,14 +32,23 @@ pub(in crate::cli) struct JobView {
     #[serde(skip_serializing_if = "Option::is_none")]
     lease_expire_time: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    expire_time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     queue_position: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_error: Option<JobErrorView>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    attempt_history: Vec<AttemptView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     result_base64: Option<String>,
+    cancel_requested: bool,
     worker_id: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    batch_id: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    idempotency_key: String,
     labels: BTreeMap<String, String>,
     content_type: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,6 +63,38 @@ pub(in crate::cli) struct JobView {
 struct JobErrorView {
     code: String,
     message: String,
+}
+
+#[derive(Debug, Serialize)]
+struct AttemptView {
+    lease_token: u64,
+    worker_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start_time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end_time: Option<String>,
+    outcome: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<JobErrorView>,
+}
+
+impl From<JobError> for JobErrorView {
+    fn from(error: JobError) -> JobErrorView {
+        JobErrorView { code: error.code, message: error.message }
+    }
+}
+
+impl From<Attempt> for AttemptView {
+    fn from(attempt: Attempt) -> AttemptView {
+        AttemptView {
+            lease_token: attempt.lease_token,
+            worker_id: attempt.worker_id,
+            start_time: attempt.start_time.as_ref().map(time),
+            end_time: attempt.end_time.as_ref().map(time),
+            outcome: outcome(attempt.outcome),
+            error: attempt.error.map(JobErrorView::from),
+        }
+    }
 }
 
 impl From<Job> for JobView {
@@ -75,11 +116,16 @@ impl From<Job> for JobView {
             start_time: job.start_time.as_ref().map(time),
             end_time: job.end_time.as_ref().map(time),
             lease_expire_time: job.lease_expire_time.as_ref().map(time),
+            expire_time: job.expire_time.as_ref().map(time),
             queue_position: job.queue_position,
-            last_error: job.last_error.map(|error| JobErrorView { code: error.code, message: error.message }),
+            last_error: job.last_error.map(JobErrorView::from),
+            attempt_history: job.attempt_history.into_iter().map(AttemptView::from).collect(),
             result,
             result_base64,
+            cancel_requested: job.cancel_requested,
             worker_id: job.worker_id,
+            batch_id: job.batch_id,
+            idempotency_key: job.idempotency_key,
             labels: job.labels.into_iter().collect(),
             content_type: job.content_type,
             retry_policy: job.retry_policy.as_ref().map(PolicyView::from),
@@ -91,8 +137,8 @@ impl From<Job> for JobView {
 
 impl Show for JobView {
     const HEADER: &'static [&'static str] = &[
-        "JOB", "QUEUE", "STATE", "PRIORITY", "KEY", "ATTEMPTS", "POSITION", "CREATED", "RUNS", "ENDED",
-        "LABELS", "ERROR", "RESULT", "PAYLOAD",
+        "JOB", "QUEUE", "STATE", "PRIORITY", "KEY", "BATCH", "ATTEMPTS", "POSITION", "CREATED", "RUNS",
+        "EXPIRES", "ENDED", "LABELS", "ERROR", "RESULT", "PAYLOAD",
     ];
 
     fn row(&self) -> Vec<String> {
@@ -102,13 +148,19 @@ impl Show for JobView {
         vec![
             self.job_id.clone(),
             self.queue.clone(),
-            self.state.clone(),
+            if self.cancel_requested {
+                format!("{} (to be cancelled)", self.state)
+            } else {
+                self.state.clone()
+            },
             self.priority.to_string(),
             self.key.clone(),
+            self.batch_id.clone(),
             format!("{}/{}", self.attempts, self.max_attempts),
             self.queue_position.map(|position| position.to_string()).unwrap_or_default(),
             text(&self.create_time),
             text(&self.run_time),
+            text(&self.expire_time),
             text(&self.end_time),
             labels.join(" "),
             error.unwrap_or_default().trim().to_owned(),
@@ -121,7 +173,16 @@ impl Show for JobView {
 /// A job that was put in.
 #[derive(Debug, Serialize)]
 pub(in crate::cli) struct EnqueuedView {
-    pub(in crate::cli) job_id: String,
+    job_id: String,
+    /// Nothing was put in: this job has the same idempotency key.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    duplicate: bool,
+}
+
+impl From<EnqueuedJob> for EnqueuedView {
+    fn from(job: EnqueuedJob) -> EnqueuedView {
+        EnqueuedView { job_id: job.job_id, duplicate: job.duplicate }
+    }
 }
 
 /// A job and the right to settle it.

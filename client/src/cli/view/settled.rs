@@ -19,6 +19,8 @@ pub(in crate::cli) struct SettledView {
     run_time: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     lease_expire_time: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    cancel_requested: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -42,6 +44,7 @@ impl From<AckResult> for SettledView {
             error: result.error.map(Into::into),
             run_time: None,
             lease_expire_time: None,
+            cancel_requested: false,
         }
     }
 }
@@ -54,6 +57,7 @@ impl From<NackResult> for SettledView {
             error: result.error.map(Into::into),
             run_time: result.run_time.as_ref().map(time),
             lease_expire_time: None,
+            cancel_requested: false,
         }
     }
 }
@@ -66,6 +70,7 @@ impl From<ExtendLeaseResult> for SettledView {
             error: result.error.map(Into::into),
             run_time: None,
             lease_expire_time: result.lease_expire_time.as_ref().map(time),
+            cancel_requested: result.cancel_requested,
         }
     }
 }

@@ -78,13 +78,13 @@ impl Exec {
                 join3(feed(stdin, payload), collect(stdout, &mut result), echo(stderr, &mut last_line));
             pin!(pipes);
             let mut piping = true;
-            // Asked to end when the lease is lost, and made to when it does not.
+            // Asked to end when the job is cancelled or its lease lost, and made to when it does not.
             let mut patience: Option<Instant> = None;
             let status = loop {
                 tokio::select! {
                     status = child.wait() => break status?,
                     _ = &mut pipes, if piping => piping = false,
-                    () = delivery.lost.cancelled(), if patience.is_none() => {
+                    () = delivery.cancelled.cancelled(), if patience.is_none() => {
                         group.signal(Signal::TERM);
                         patience = Some(Instant::now() + END_GRACE);
                     }
@@ -222,7 +222,9 @@ mod tests {
     use super::*;
 
     async fn run_with(command: &str, job: Job, lost: CancellationToken) -> Outcome {
-        Exec::new(command.to_owned()).run(Delivery { job, lease_token: 1, lost }).await
+        Exec::new(command.to_owned())
+            .run(Delivery { job, lease_token: 1, cancelled: lost.child_token(), lost })
+            .await
     }
 
     async fn run(command: &str) -> Outcome {

@@ -7,6 +7,9 @@ use tonic::{Request, Response, Status};
 
 use super::Shared;
 
+/// How many jobs every sweep says it found.
+const SWEPT: u64 = 7;
+
 pub(crate) struct Admin(pub(crate) Arc<Shared>);
 
 pub(super) fn missing<T>() -> Result<Response<T>, Status> {
@@ -19,7 +22,9 @@ impl AdminService for Admin {
         &self,
         request: Request<PutQueueRequest>,
     ) -> Result<Response<PutQueueResponse>, Status> {
-        Ok(Response::new(PutQueueResponse { queue: request.into_inner().queue }))
+        let request = request.into_inner();
+        self.0.state.lock().unwrap().puts.push(request.clone());
+        Ok(Response::new(PutQueueResponse { queue: request.queue }))
     }
 
     async fn get_queue(&self, _: Request<GetQueueRequest>) -> Result<Response<GetQueueResponse>, Status> {
@@ -39,7 +44,8 @@ impl AdminService for Admin {
         request: Request<ListJobsRequest>,
     ) -> Result<Response<ListJobsResponse>, Status> {
         let begin = request.get_ref().page_token.parse().unwrap_or(0);
-        let state = self.0.state.lock().unwrap();
+        let mut state = self.0.state.lock().unwrap();
+        state.lists.push(request.get_ref().clone());
         let jobs: Vec<_> = state.ready.iter().skip(begin).take(2).cloned().collect();
         let end = begin + jobs.len();
         let next_page_token = if end < state.ready.len() { end.to_string() } else { String::new() };
@@ -48,13 +54,18 @@ impl AdminService for Admin {
 
     async fn requeue_jobs(
         &self,
-        _: Request<RequeueJobsRequest>,
+        request: Request<RequeueJobsRequest>,
     ) -> Result<Response<RequeueJobsResponse>, Status> {
-        missing()
+        self.0.state.lock().unwrap().requeues.push(request.into_inner());
+        Ok(Response::new(RequeueJobsResponse { requeued_jobs: SWEPT }))
     }
 
-    async fn purge_jobs(&self, _: Request<PurgeJobsRequest>) -> Result<Response<PurgeJobsResponse>, Status> {
-        missing()
+    async fn purge_jobs(
+        &self,
+        request: Request<PurgeJobsRequest>,
+    ) -> Result<Response<PurgeJobsResponse>, Status> {
+        self.0.state.lock().unwrap().purges.push(request.into_inner());
+        Ok(Response::new(PurgeJobsResponse { purged_jobs: SWEPT }))
     }
 
     async fn get_server_info(
@@ -66,27 +77,50 @@ impl AdminService for Admin {
 
     async fn delete_queue(
         &self,
-        _: Request<DeleteQueueRequest>,
+        request: Request<DeleteQueueRequest>,
     ) -> Result<Response<DeleteQueueResponse>, Status> {
-        missing()
+        let DeleteQueueRequest { name, force } = request.into_inner();
+        self.order(if force { "force" } else { "delete" }, &name);
+        Ok(Response::new(DeleteQueueResponse {}))
     }
 
     async fn pause_queue(
         &self,
-        _: Request<PauseQueueRequest>,
+        request: Request<PauseQueueRequest>,
     ) -> Result<Response<PauseQueueResponse>, Status> {
-        missing()
+        let name = request.into_inner().name;
+        self.order("pause", &name);
+        let queue = Some(Queue { name, paused: true, ..Queue::default() });
+        Ok(Response::new(PauseQueueResponse { queue }))
     }
 
     async fn resume_queue(
         &self,
-        _: Request<ResumeQueueRequest>,
+        request: Request<ResumeQueueRequest>,
     ) -> Result<Response<ResumeQueueResponse>, Status> {
-        missing()
+        let name = request.into_inner().name;
+        self.order("resume", &name);
+        let queue = Some(Queue { name, ..Queue::default() });
+        Ok(Response::new(ResumeQueueResponse { queue }))
     }
 
-    async fn list_keys(&self, _: Request<ListKeysRequest>) -> Result<Response<ListKeysResponse>, Status> {
-        missing()
+    /// Two keys a page.
+    async fn list_keys(
+        &self,
+        request: Request<ListKeysRequest>,
+    ) -> Result<Response<ListKeysResponse>, Status> {
+        let begin = request.get_ref().page_token.parse().unwrap_or(0);
+        let state = self.0.state.lock().unwrap();
+        let keys: Vec<_> = state.keys.iter().skip(begin).take(2).cloned().collect();
+        let end = begin + keys.len();
+        let next_page_token = if end < state.keys.len() { end.to_string() } else { String::new() };
+        Ok(Response::new(ListKeysResponse { keys, next_page_token }))
+    }
+}
+
+impl Admin {
+    fn order(&self, what: &str, name: &str) {
+        self.0.state.lock().unwrap().orders.push(format!("{what} {name}"));
     }
 
     type BackupStream = tokio_stream::Empty<Result<BackupResponse, Status>>;

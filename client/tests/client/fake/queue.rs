@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Shared, State, admin::missing};
+use super::{Shared, State, admin::missing, queue_full, work};
 
 pub(crate) struct Queue(pub(crate) Arc<Shared>);
 
@@ -53,10 +53,18 @@ impl QueueService for Queue {
     type DrainStream = Answers<DrainResponse>;
 
     async fn enqueue(&self, request: Request<EnqueueRequest>) -> Result<Response<EnqueueResponse>, Status> {
+        let full = {
+            let mut state = self.0.state.lock().unwrap();
+            state.is_full().then(|| state.enqueues.push(request.get_ref().clone()))
+        };
+        if full.is_some() {
+            self.0.called.notify_waiters();
+            return Err(queue_full());
+        }
         // What fails here was applied all the same: the answer got lost.
         let job_ids = self.0.state.lock().unwrap().enqueue(request.get_ref().clone());
         self.begin("enqueue", &request).await?;
-        self.done(|_| enqueued(job_ids))
+        self.done(|state| enqueued(state, job_ids))
     }
 
     async fn enqueue_stream(
@@ -89,9 +97,7 @@ impl QueueService for Queue {
 
     async fn get_job(&self, request: Request<GetJobRequest>) -> Result<Response<GetJobResponse>, Status> {
         self.begin("get_job", &request).await?;
-        let state = self.0.state.lock().unwrap();
-        let job = state.ready.iter().find(|job| job.job_id == request.get_ref().job_id).cloned();
-        drop(state);
+        let job = find(&self.0.state.lock().unwrap(), &request.get_ref().job_id);
         match job {
             Some(job) => self.done(|_| GetJobResponse { job: Some(job) }),
             None => Err(Status::not_found("no such job")),
@@ -107,15 +113,8 @@ impl QueueService for Queue {
                 stop.cancel();
             }
             let count = (request.max_jobs.unwrap_or(1) as usize).min(state.ready.len());
-            let jobs: Vec<_> = state.ready.drain(..count).collect();
-            let lease = |mut job: Job| {
-                job.deliveries += 1;
-                let lease_token = u64::from(job.deliveries);
-                state.leased.insert(job.job_id.clone(), (lease_token, job.clone()));
-                let lease_duration = request.lease_duration;
-                LeasedJob { job: Some(job), lease_token, lease_duration, ..Default::default() }
-            };
-            LeaseResponse { jobs: jobs.into_iter().map(lease).collect(), ..Default::default() }
+            let jobs = (0..count).filter_map(|_| state.lease_one(request.lease_duration)).collect();
+            LeaseResponse { jobs, flow_hint: state.flow_hint, ..Default::default() }
         })
     }
 
@@ -159,7 +158,8 @@ impl QueueService for Queue {
             let result = |lease: LeaseExtension| {
                 state.extensions.push(lease.clone());
                 let error = state.refuse_extensions.clone();
-                ExtendLeaseResult { job_id: lease.job_id, error, ..Default::default() }
+                let cancel_requested = state.cancel_requested;
+                ExtendLeaseResult { job_id: lease.job_id, error, cancel_requested, ..Default::default() }
             };
             ExtendLeaseResponse { results: request.into_inner().leases.into_iter().map(result).collect() }
         })
@@ -170,7 +170,10 @@ impl QueueService for Queue {
         request: Request<GetQueueStatusRequest>,
     ) -> Result<Response<GetQueueStatusResponse>, Status> {
         self.begin("get_queue_status", &request).await?;
-        self.done(|state| GetQueueStatusResponse { status: Some(status(state)) })
+        self.done(|state| {
+            state.statuses.push(request.into_inner());
+            GetQueueStatusResponse { status: Some(status(state)) }
+        })
     }
 
     async fn watch_queue(
@@ -220,44 +223,111 @@ impl QueueService for Queue {
         Ok(Response::new(Box::pin(tokio_stream::iter(pages))))
     }
 
+    /// Two jobs an answer: the others are to be asked for again.
     async fn batch_get_jobs(
         &self,
-        _: Request<BatchGetJobsRequest>,
+        request: Request<BatchGetJobsRequest>,
     ) -> Result<Response<BatchGetJobsResponse>, Status> {
-        missing()
+        self.begin("batch_get_jobs", &request).await?;
+        self.done(|state| {
+            let mut answer = BatchGetJobsResponse::default();
+            for job_id in request.into_inner().job_ids {
+                match find(state, &job_id) {
+                    None => answer.missing_job_ids.push(job_id),
+                    Some(_) if answer.jobs.len() == PAGE => answer.unread_job_ids.push(job_id),
+                    Some(job) => answer.jobs.push(job),
+                }
+            }
+            answer
+        })
     }
 
-    async fn cancel_job(&self, _: Request<CancelJobRequest>) -> Result<Response<CancelJobResponse>, Status> {
-        missing()
+    async fn cancel_job(
+        &self,
+        request: Request<CancelJobRequest>,
+    ) -> Result<Response<CancelJobResponse>, Status> {
+        self.begin("cancel_job", &request).await?;
+        let job = find(&self.0.state.lock().unwrap(), &request.get_ref().job_id);
+        let Some(job) = job else { return missing() };
+        let job = Job { state: JobState::Cancelled.into(), ..job };
+        self.done(|_| CancelJobResponse { job: Some(job) })
     }
 
-    async fn update_job(&self, _: Request<UpdateJobRequest>) -> Result<Response<UpdateJobResponse>, Status> {
-        missing()
+    async fn update_job(
+        &self,
+        request: Request<UpdateJobRequest>,
+    ) -> Result<Response<UpdateJobResponse>, Status> {
+        self.begin("update_job", &request).await?;
+        let job = find(&self.0.state.lock().unwrap(), &request.get_ref().job_id);
+        let Some(mut job) = job else { return missing() };
+        job.priority = request.get_ref().priority.unwrap_or(job.priority);
+        self.done(|state| {
+            state.updates.push(request.into_inner());
+            UpdateJobResponse { job: Some(job) }
+        })
     }
 
-    async fn get_batch(&self, _: Request<GetBatchRequest>) -> Result<Response<GetBatchResponse>, Status> {
-        missing()
+    async fn get_batch(
+        &self,
+        request: Request<GetBatchRequest>,
+    ) -> Result<Response<GetBatchResponse>, Status> {
+        self.begin("get_batch", &request).await?;
+        let batch = {
+            let mut state = self.0.state.lock().unwrap();
+            if state.batches.len() > 1 { state.batches.pop_front() } else { state.batches.front().cloned() }
+        };
+        match batch {
+            Some(batch) => self.done(|_| batch),
+            None => missing(),
+        }
     }
 
-    async fn work(&self, _: Request<Streaming<WorkRequest>>) -> Result<Response<Self::WorkStream>, Status> {
-        missing()
+    async fn work(
+        &self,
+        request: Request<Streaming<WorkRequest>>,
+    ) -> Result<Response<Self::WorkStream>, Status> {
+        self.begin("work", &request).await?;
+        if !self.0.state.lock().unwrap().streams {
+            return Err(Status::unimplemented("no streams here"));
+        }
+        let (out, answers) = mpsc::channel(16);
+        tokio::spawn(work::serve(Arc::clone(&self.0), request.into_inner(), out));
+        Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
     }
+}
+
+fn find(state: &State, job_id: &str) -> Option<Job> {
+    state.known.get(job_id).or_else(|| state.ready.iter().find(|job| job.job_id == job_id)).cloned()
 }
 
 fn outcome(state: &mut State, request: EnqueueRequest) -> enqueue_stream_response::Outcome {
     let payload = String::from_utf8(request.jobs[0].payload.to_vec()).unwrap();
+    if state.is_full() {
+        return enqueue_stream_response::Outcome::Error(EnqueueError {
+            code: tonic::Code::ResourceExhausted as i32,
+            reason: "QUEUE_FULL".to_owned(),
+            ..Default::default()
+        });
+    }
     match state.refusals.remove(payload.as_str()) {
         Some(refusal) => enqueue_stream_response::Outcome::Error(refusal),
-        None => enqueue_stream_response::Outcome::Response(enqueued(state.enqueue(request))),
+        None => {
+            let job_ids = state.enqueue(request);
+            enqueue_stream_response::Outcome::Response(enqueued(state, job_ids))
+        }
     }
 }
 
-fn enqueued(job_ids: Vec<String>) -> EnqueueResponse {
-    let job = |job_id| EnqueuedJob { job_id, ..Default::default() };
-    EnqueueResponse { jobs: job_ids.into_iter().map(job).collect(), ..Default::default() }
+fn enqueued(state: &State, job_ids: Vec<String>) -> EnqueueResponse {
+    let job = |job_id| EnqueuedJob { job_id, duplicate: state.duplicate };
+    let (dropped_job_ids, flow_hint) = (state.dropped.clone(), state.flow_hint);
+    EnqueueResponse { jobs: job_ids.into_iter().map(job).collect(), dropped_job_ids, flow_hint }
 }
 
 fn status(state: &State) -> QueueStatus {
+    if let Some(status) = &state.status {
+        return status.clone();
+    }
     let (ready, leased) = (state.ready.len() as u64, state.leased.len() as u64);
     let counts = Some(StateCounts { ready, leased, ..StateCounts::default() });
     QueueStatus { queue: "q".to_owned(), counts, jobs: ready + leased, ..QueueStatus::default() }
