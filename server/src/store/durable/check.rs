@@ -14,7 +14,7 @@ use super::compact::Seat;
 use super::format;
 use super::lock::Lock;
 use crate::store::StoreError;
-use crate::store::home::Home;
+use crate::store::home::{Home, Meta};
 use crate::store::log::{self, Examined};
 
 /// What a check gave.
@@ -56,10 +56,11 @@ pub fn check(dir: &Path) -> Result<Checked, StoreError> {
         what: "make a directory for a copy of sled".to_owned(),
         source,
     })?;
-    let home = checked.home(dir, copy.path());
-    let mut loader = home.as_ref().and_then(|home| checked.records(dir, home, store));
-    let moved_through =
-        home.as_ref().and_then(|home| home.meta().ok()).flatten().map_or(0, |m| m.moved_through);
+    let home = checked.home(dir, copy.path())?;
+    let meta = home.as_ref().and_then(|home| checked.meta(dir, home, store));
+    let mut loader = home.as_ref().and_then(|home| checked.records(home, meta));
+    // Without sled nobody knows where the log should begin.
+    let moved_through = home.as_ref().map(|_| meta.map_or(0, |meta| meta.moved_through));
     let mut visit = |group, now, mutations| match &mut loader {
         Some((loader, _)) => loader.group(group, now, mutations).map_err(|error| error.0),
         None => Ok(()),
@@ -67,10 +68,12 @@ pub fn check(dir: &Path) -> Result<Checked, StoreError> {
     let log = log::examine(dir, store, moved_through, &mut visit)?;
     checked.log(&log);
     // One of the two is not what it was, and it need not be the log.
-    if let (Some(_), Some(first)) = (&home, log.first.filter(|first| *first != moved_through + 1)) {
+    if let (Some(through), Some(first)) = (moved_through, log.first)
+        && first != through + 1
+    {
         let sled = dir.join("sled");
         checked.find(StoreError::Damaged(format!(
-            "{}, tree meta: it took over segments up to {moved_through}, but the log begins with segment {first}",
+            "{}, tree meta: it took over segments up to {through}, but the log begins with segment {first}",
             sled.display()
         )));
     }
@@ -89,34 +92,50 @@ pub fn check(dir: &Path) -> Result<Checked, StoreError> {
 
 impl Checked {
     /// Looks at every row of sled; none when it does not open.
-    fn home(&mut self, dir: &Path, copy: &Path) -> Option<Home> {
-        match Home::open_copy(Seat::new(dir).whole(), copy) {
+    fn home(&mut self, dir: &Path, copy: &Path) -> Result<Option<Home>, StoreError> {
+        let seat = Seat::new(dir);
+        if !seat.whole().exists() {
+            // A store that was killed when it was made has nothing yet.
+            if dir.join("log").exists() {
+                self.find(StoreError::Damaged(format!("{} is missing", seat.whole().display())));
+            }
+            return Ok(None);
+        }
+        Home::copy_files(seat.whole(), copy)?;
+        match Home::open_copy(seat.whole(), copy) {
             Ok(home) => {
                 let (findings, rows) = home.examine();
                 findings.into_iter().for_each(|finding| self.find(finding));
                 self.rows = rows;
-                Some(home)
+                Ok(Some(home))
             }
             Err(error) => {
                 self.find(error);
-                None
+                Ok(None)
             }
         }
     }
 
-    /// What sled holds, and the last group that it includes; none when it contradicts itself.
-    fn records(&mut self, dir: &Path, home: &Home, store: Option<u128>) -> Option<(Loader, u64)> {
-        let mut loader = Loader::new(EngineConfig::default());
-        let loaded = home.meta().and_then(|meta| {
-            if let Some(meta) = meta {
-                if store.is_some_and(|store| store != meta.store) {
-                    let sled = dir.join("sled");
-                    self.find(StoreError::Damaged(format!("{} belongs to another store", sled.display())));
-                }
-                loader.serial(meta.serial);
-            }
-            home.load(&mut loader)
+    /// Whose home it is; none when nothing says so.
+    fn meta(&mut self, dir: &Path, home: &Home, store: Option<u128>) -> Option<Meta> {
+        let meta = home.guarded(|| home.meta()).unwrap_or_else(|error| {
+            self.find(error);
+            None
         });
+        if let (Some(meta), Some(store)) = (meta, store)
+            && meta.store != store
+        {
+            let sled = dir.join("sled");
+            self.find(StoreError::Damaged(format!("{} belongs to another store", sled.display())));
+        }
+        meta
+    }
+
+    /// What sled holds, and the last group that it includes; none when it contradicts itself.
+    fn records(&mut self, home: &Home, meta: Option<Meta>) -> Option<(Loader, u64)> {
+        let mut loader = Loader::new(EngineConfig::default());
+        loader.serial(meta.map_or(0, |meta| meta.serial));
+        let loaded = home.load(&mut loader);
         match loaded {
             Ok(loaded) => Some((loader, loaded.as_of)),
             Err(error) => {

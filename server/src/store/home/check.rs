@@ -12,19 +12,27 @@ use crate::store::StoreError;
 const SLEDS_OWN: &[u8] = b"__sled__default";
 
 impl Home {
-    /// Opens a copy of the home in `dir`, made in `copy`.
+    /// Copies the files of the home in `dir` to `copy`, to be opened there.
     ///
     /// # Errors
-    /// When the home is damaged or cannot be copied.
-    pub(crate) fn open_copy(dir: &Path, copy: &Path) -> Result<Home, StoreError> {
+    /// When they cannot be read, or there is no room for them.
+    pub(crate) fn copy_files(dir: &Path, copy: &Path) -> Result<(), StoreError> {
         for entry in fs::read_dir(dir).map_err(io("list", dir))? {
             let entry = entry.map_err(io("list", dir))?;
             if entry.file_type().map_err(io("look at", &entry.path()))?.is_file() {
                 fs::copy(entry.path(), copy.join(entry.file_name())).map_err(io("copy", &entry.path()))?;
             }
         }
+        Ok(())
+    }
+
+    /// Opens a copy of the home in `dir`, made in `copy`.
+    ///
+    /// # Errors
+    /// When the home is damaged.
+    pub(crate) fn open_copy(dir: &Path, copy: &Path) -> Result<Home, StoreError> {
         let home = open::open_at(copy, dir)?;
-        home.check_no_blobs()?;
+        open::check_no_blobs(dir)?;
         Ok(home)
     }
 

@@ -37,18 +37,21 @@ pub(crate) struct Examined {
 /// Told of each good group in order, as long as none is missing.
 pub(crate) type Visit<'a> = &'a mut dyn FnMut(u64, Now, Vec<Mutation>) -> Result<(), String>;
 
-/// Looks through the log in `dir`/log; segments up to `retired_through` are needed no more. Without
-/// `store_id` the first segment says whose it is.
+/// Looks through the log in `dir`/log; segments up to `retired_through` are needed no more;
+/// without, it begins where it begins. Without `store_id` the first segment says whose it is.
 ///
 /// # Errors
 /// When it cannot be read.
 pub(crate) fn examine(
     dir: &Path,
     store_id: Option<u128>,
-    retired_through: u64,
+    retired_through: Option<u64>,
     visit: Visit<'_>,
 ) -> Result<Examined, StoreError> {
     let dir = dir.join("log");
+    let numbers = numbers(&dir)?;
+    let begin = numbers.first().map_or(0, |first| first.saturating_sub(1));
+    let retired_through = retired_through.unwrap_or(begin);
     let mut examiner = Examiner {
         examined: Examined::default(),
         store_id,
@@ -58,7 +61,7 @@ pub(crate) fn examine(
         last_job: JobId(0),
         visit,
     };
-    for number in numbers(&dir)?.into_iter().filter(|number| *number > retired_through) {
+    for number in numbers.into_iter().filter(|number| *number > retired_through) {
         let path = path_of(&dir, number);
         let file = File::open(&path).map_err(io("open", &path))?;
         examiner.segment(Arc::new(SegmentFile { number, path, file: Arc::new(file) }))?;

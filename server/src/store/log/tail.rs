@@ -11,7 +11,7 @@ use super::segment::{self, Segment, SegmentFile, frame_seed};
 use crate::store::StoreError;
 
 /// Bytes of retired segments that are kept for one who follows slowly.
-const MAX_KEPT_BYTES: u64 = 1 << 30;
+pub(super) const MAX_KEPT_BYTES: u64 = 1 << 30;
 /// Those who follow at a time: each may keep as much.
 const MAX_TAILS: usize = 4;
 
@@ -99,6 +99,12 @@ impl Tail {
     /// The last group that was asked for.
     pub(crate) fn last_group(&self) -> u64 {
         lock(&self.0).next - 1
+    }
+
+    /// As if so much were kept for it.
+    #[cfg(test)]
+    pub(super) fn count_as_kept(&self, bytes: u64) {
+        lock(&self.0).kept_bytes = bytes;
     }
 
     /// The groups since the last time, of a log that has these segments and comes to `next` next.

@@ -1,8 +1,9 @@
-//! What a log does while all is well. What it does when it is not: `crash`, `damage`. Bodies: `body`.
+//! What a log does while all is well. What it does when it is not: `crash`, `damage`. Bodies: `body`; following it: `tail`.
 
 mod body;
 mod crash;
 mod damage;
+mod tail;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -60,7 +60,7 @@ impl<'a> Bodies<'a> {
     }
 
     fn look_home(&mut self, id: JobId, state: JobState) {
-        match self.home.body(id) {
+        match self.home.guarded(|| self.home.body(id)) {
             // Of a finished job only the attributes stay.
             Ok(body) if body.payload.is_none() && StateTree::of(state) != StateTree::Done => {
                 self.findings.push(self.home.body_missing(id));
