@@ -91,7 +91,7 @@ mod tests {
         let mut requests = Requests::default();
         let record = |id: u128, time: u64| RequestRecord {
             request: RequestKey { id, content: 1 },
-            answer: Enqueued { first: JobId(1), count: 1 },
+            answer: Enqueued { first: JobId(1), count: 1, besides: None },
             time: Timestamp(time),
         };
         for (id, time) in [(9, 1), (3, 2), (7, 2), (1, 2), (4, 5)] {

@@ -116,16 +116,16 @@ impl AdminService for Admin {
         let next_page_token = if end < state.keys.len() { end.to_string() } else { String::new() };
         Ok(Response::new(ListKeysResponse { keys, next_page_token }))
     }
-}
-
-impl Admin {
-    fn order(&self, what: &str, name: &str) {
-        self.0.state.lock().unwrap().orders.push(format!("{what} {name}"));
-    }
 
     type BackupStream = tokio_stream::Empty<Result<BackupResponse, Status>>;
 
     async fn backup(&self, _: Request<BackupRequest>) -> Result<Response<Self::BackupStream>, Status> {
         missing()
+    }
+}
+
+impl Admin {
+    fn order(&self, what: &str, name: &str) {
+        self.0.state.lock().unwrap().orders.push(format!("{what} {name}"));
     }
 }
