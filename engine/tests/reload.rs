@@ -26,7 +26,7 @@ fn loader() -> Loader {
 
 fn job(key: &str, batch: Option<&str>) -> JobSpec {
     JobSpec {
-        idempotency: (!key.is_empty()).then(|| key.len() as u128),
+        idempotency: (!key.is_empty()).then_some(key.len() as u128),
         batch: batch.map(|name| BatchName::new(name).unwrap()),
         ..JobSpec::default()
     }

@@ -16,6 +16,7 @@ pub(crate) struct Log {
 struct Snapshot {
     as_of: u64,
     serial: u64,
+    last_queue: QueueId,
     queues: Vec<QueueRecord>,
     jobs: Vec<JobRecord>,
     drains: Vec<DrainRecord>,
@@ -63,6 +64,7 @@ impl Snapshot {
         Snapshot {
             as_of,
             serial: ledger.serial(),
+            last_queue: ledger.last_queue(),
             queues: ledger.queue_ids().map(|id| ledger.queue_record(id).unwrap()).collect(),
             jobs: ids.into_iter().map(|id| ledger.record(id).unwrap()).collect(),
             drains: sets.filter_map(|set| ledger.drain_record(set)).collect(),
@@ -91,6 +93,7 @@ impl Harness {
         let mut loader = Loader::new(EngineConfig::default());
         if let Some(s) = snapshot {
             loader.serial(s.serial);
+            loader.last_queue(s.last_queue);
             s.queues.iter().for_each(|record| loader.queue(record.clone(), s.as_of));
             s.batches.iter().for_each(|record| loader.batch(record.clone(), s.as_of));
             s.jobs.iter().for_each(|record| loader.job(record.clone(), s.as_of).unwrap());

@@ -9,6 +9,7 @@ fn reloaded(stage: &Stage, config: EngineConfig) -> Engine {
     let (ledger, as_of) = (stage.engine.ledger(), stage.groups.len() as u64);
     let mut loader = Loader::new(config);
     loader.serial(ledger.serial());
+    loader.last_queue(ledger.last_queue());
     for id in ledger.queue_ids() {
         loader.queue(ledger.queue_record(id).unwrap(), as_of);
     }

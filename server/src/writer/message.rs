@@ -13,6 +13,10 @@ use super::many::ChangedQueues;
 use crate::store::Store;
 
 /// One thing asked of the writer.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a box would be an allocation for each command of the hot path"
+)]
 pub enum Message {
     /// Do this, and answer when it is durable.
     Call {

@@ -273,8 +273,7 @@ fn dropped_job_keeps_its_payload_and_other_finished_ones_do_not() {
     for (id, state) in [(1, JobState::Dropped), (2, JobState::Cancelled), (3, JobState::Expired)] {
         put(&home, &moving(record(id, JobState::Ready), 1), Some(&body(9_000)));
         put(&home, &moving(record(id, state), 2), None);
-        let kept =
-            (state == JobState::Dropped).then(|| body(9_000)).unwrap_or(Body { payload: None, ..body(0) });
+        let kept = if state == JobState::Dropped { body(9_000) } else { Body { payload: None, ..body(0) } };
         assert_eq!(home.body(JobId(id)).unwrap(), kept);
     }
 }
