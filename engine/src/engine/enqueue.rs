@@ -201,6 +201,7 @@ impl Engine {
         effects: &mut Effects,
     ) -> Answer {
         let queue = self.ensure_queue(&enqueue.queue, now, effects)?;
+        self.room.overtake(queue, enqueue.request, &jobs);
         for (batch, total) in mem::take(&mut enqueue.batch_totals) {
             self.record(Mutation::BatchAnnounced { queue, batch, total }, now, effects);
         }

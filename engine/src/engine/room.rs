@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::bound::{MAX_WAITING_ENQUEUE_BYTES, MAX_WAITING_ENQUEUES};
-use crate::command::Enqueue;
+use crate::command::{Enqueue, RequestKey};
 use crate::engine::capacity::Place;
 use crate::engine::enqueue::Admission;
 use crate::engine::{Effects, Engine};
@@ -23,8 +23,24 @@ pub(crate) struct WaitingRoom {
     by_queue: BTreeMap<QueueId, usize>,
     by_timeout: BTreeSet<(Timestamp, Ticket)>,
     bytes: usize,
+    by_identity: BTreeSet<(Identity, Ticket)>,
     /// Places where room may have been made since they were looked at.
     stirred: BTreeSet<Place>,
+    /// Calls, first at their place or not, of which something came in meanwhile by another call.
+    overtaken: BTreeSet<Ticket>,
+}
+
+/// What a later call may have in common with one that waits, so that both are not to be done.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Identity {
+    Job(QueueId, u128),
+    Request(u128),
+}
+
+fn identities(queue: QueueId, request: Option<RequestKey>, jobs: &[JobSpec]) -> impl Iterator<Item = Identity> {
+    let keys = jobs.iter().filter_map(|job| job.idempotency);
+    let jobs = keys.map(move |hash| Identity::Job(queue, hash));
+    jobs.chain(request.map(|request| Identity::Request(request.id)))
 }
 
 struct Call {
@@ -85,6 +101,17 @@ impl WaitingRoom {
         self.stirred.extend(places.cloned());
     }
 
+    /// These come in: calls that wait with one of them may have nothing left to wait for.
+    pub(crate) fn overtake(&mut self, queue: QueueId, request: Option<RequestKey>, jobs: &[JobSpec]) {
+        if self.len_of(queue) == 0 {
+            return;
+        }
+        for identity in identities(queue, request, jobs) {
+            let same = self.by_identity.range((identity, Ticket(0))..=(identity, Ticket(u64::MAX)));
+            self.overtaken.extend(same.map(|(_, ticket)| *ticket));
+        }
+    }
+
     fn stir_place(&mut self, place: Place) {
         if self.at.contains_key(&place) {
             self.stirred.insert(place);
@@ -101,6 +128,8 @@ impl WaitingRoom {
         self.by_timeout.insert((call.timeout, ticket));
         *self.by_queue.entry(call.place.queue).or_default() += 1;
         self.at.entry(call.place.clone()).or_default().insert(ticket);
+        let Enqueue { request, jobs, .. } = &call.enqueue;
+        self.by_identity.extend(identities(call.place.queue, *request, jobs).map(|identity| (identity, ticket)));
         self.calls.insert(ticket, call);
     }
 
@@ -108,6 +137,9 @@ impl WaitingRoom {
         let call = self.calls.remove(&ticket)?;
         self.bytes -= call.bytes;
         self.by_timeout.remove(&(call.timeout, ticket));
+        for identity in identities(call.place.queue, call.enqueue.request, &call.enqueue.jobs) {
+            self.by_identity.remove(&(identity, ticket));
+        }
         if let Some(count) = self.by_queue.get_mut(&call.place.queue) {
             *count -= 1;
             if *count == 0 {
@@ -147,24 +179,29 @@ impl Engine {
         self.let_in(now, effects);
     }
 
-    /// Tries the first at each place where room may have been made, in order of arrival over all places: they may
-    /// want the same room.
+    /// Tries the first at each place where room may have been made, and who was overtaken, in order of arrival over
+    /// all places: they may want the same room.
     fn let_in(&mut self, now: Now, effects: &mut Effects) {
-        let mut heads = BTreeMap::new();
+        let mut next = BTreeMap::new();
         loop {
             for place in std::mem::take(&mut self.room.stirred) {
                 if let Some(ticket) = self.room.first(&place) {
-                    heads.insert(ticket, place);
+                    next.insert(ticket, place);
                 }
             }
-            let Some((ticket, place)) = heads.pop_first() else { break };
+            for ticket in std::mem::take(&mut self.room.overtaken) {
+                if let Some(call) = self.room.calls.get(&ticket) {
+                    next.insert(ticket, call.place.clone());
+                }
+            }
+            let Some((ticket, place)) = next.pop_first() else { break };
             if self.serve_one(ticket, &place, now, effects) {
                 self.room.stirred.insert(place);
             }
         }
     }
 
-    /// Tries the first who waits at `place`. Whether the next may be tried.
+    /// Tries who waits at `place`. Whether the first there may be tried.
     fn serve_one(&mut self, ticket: Ticket, place: &Place, now: Now, effects: &mut Effects) -> bool {
         let Some(mut call) = self.room.take(ticket) else { return false };
         effects.touch(place.queue);

@@ -15,8 +15,13 @@ use proptest::prelude::*;
 use crate::harness::Harness;
 use crate::step::{Step, steps};
 
+/// A minute's worth; a campaign asks for more with `PROPTEST_CASES`, as proptest's own default does.
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").map_or(400, |cases| cases.parse().unwrap())
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn engine_agrees_with_a_naive_model_and_with_its_own_replay(steps in steps()) {

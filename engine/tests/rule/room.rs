@@ -101,3 +101,37 @@ fn waiting_call_is_served_when_the_capacity_grows() {
     stage.put(QueuePatch { max_jobs: Some(Some(2)), ..QueuePatch::default() });
     assert!(is_in(stage.answer(waits)));
 }
+
+#[test]
+fn call_whose_job_came_in_by_another_is_answered_at_once_wherever_it_stands() {
+    let mut stage = Stage::with(QueuePatch {
+        key_rules: Some(vec![rule("x", 1, OverflowPolicy::Wait)]),
+        ..QueuePatch::default()
+    });
+    stage.enqueue(vec![job("x")]);
+    let once = |text| JobSpec { idempotency: Some(7), ..job(text) };
+    let first = stage.ask(Command::Enqueue(enqueue(vec![job("x")])));
+    let overtaken = stage.ask(Command::Enqueue(enqueue(vec![once("x")])));
+    let came = stage.enqueue(vec![once("y")]);
+    let Some(Ok(Outcome::Enqueued(answer))) = stage.answer(overtaken) else { panic!("it waits in vain") };
+    assert_eq!((answer.count, &answer.besides.unwrap().duplicates), (0, &vec![(0, came.first)]));
+    assert_eq!(stage.answer(first), None);
+}
+
+#[test]
+fn request_that_was_sent_again_is_answered_with_the_first() {
+    let mut stage = Stage::with(QueuePatch {
+        max_jobs: Some(Some(1)),
+        overflow: Some(OverflowPolicy::Wait),
+        ..QueuePatch::default()
+    });
+    stage.enqueue(vec![job("a")]);
+    let held = stage.lease(1)[0];
+    let request = Some(RequestKey { id: 7, content: 9 });
+    let call = || Command::Enqueue(Enqueue { request, ..enqueue(vec![job("b")]) });
+    let (first, second) = (stage.ask(call()), stage.ask(call()));
+    stage.ack(held);
+    let answers = (stage.answer(first), stage.answer(second));
+    assert!(is_in(answers.0.clone()));
+    assert_eq!(answers.0, answers.1);
+}

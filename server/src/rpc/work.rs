@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures::future::{BoxFuture, OptionFuture};
 use futures::{FutureExt, StreamExt, stream};
-use sluice_engine::{JobState, Lease, QueueName, Refusal};
+use sluice_engine::{JobId, JobState, Lease, LeaseToken, QueueName, Refusal};
 use sluice_proto::v1;
 use sluice_proto::v1::work_request::Message as Asked;
 use sluice_proto::v1::work_response::Message as Told;
@@ -204,13 +204,15 @@ impl Work {
                 Ok(None)
             }
             Some(Asked::Acks(acks)) => {
+                let leases = leases(acks.acks.iter().map(|ack| (&ack.job_id, ack.lease_token)));
                 let answer = self.rpc.do_ack(acks).await?;
-                self.holding.settle(answer.results.iter().map(|result| &*result.job_id));
+                self.holding.settle(&leases);
                 Ok(Some(Told::Acks(answer)))
             }
             Some(Asked::Nacks(nacks)) => {
+                let leases = leases(nacks.nacks.iter().map(|nack| (&nack.job_id, nack.lease_token)));
                 let answer = self.rpc.do_nack(nacks).await?;
-                self.holding.settle(answer.results.iter().map(|result| &*result.job_id));
+                self.holding.settle(&leases);
                 Ok(Some(Told::Nacks(answer)))
             }
             Some(Asked::Extends(extends)) => {
@@ -240,7 +242,7 @@ impl Work {
             .rpc
             .handle
             .read(move |engine, now| {
-                let look = |(id, token): (_, sluice_engine::LeaseToken)| {
+                let look = |(id, token): (_, LeaseToken)| {
                     let job = engine.job(id, now);
                     let holds = |job: &sluice_engine::JobView| {
                         job.state == JobState::Leased && u64::from(job.deliveries) == token.0
@@ -270,4 +272,9 @@ impl Work {
         let is_news = !notice.cancelled.is_empty() || !notice.lost.is_empty();
         Ok(is_news.then_some(Told::Notice(notice)))
     }
+}
+
+/// The leases that a worker names; what is no job's id is none.
+fn leases<'a>(named: impl Iterator<Item = (&'a String, u64)>) -> Vec<(JobId, LeaseToken)> {
+    named.filter_map(|(id, token)| Some((JobId(id.parse().ok()?), LeaseToken(token)))).collect()
 }

@@ -42,10 +42,13 @@ impl Holding {
         self.jobs.extend(held);
     }
 
-    /// These were settled, or cannot be: whatever came of it, the worker holds them no more.
-    pub(super) fn settle<'a>(&mut self, jobs: impl Iterator<Item = &'a str>) {
-        for id in jobs.filter_map(|id| id.parse().ok()) {
-            self.jobs.remove(&JobId(id));
+    /// These leases were settled, or cannot be: whatever came of it, the worker holds them no more. A job that it
+    /// named with another lease's token it holds on.
+    pub(super) fn settle(&mut self, leases: &[(JobId, LeaseToken)]) {
+        for (id, token) in leases {
+            if self.jobs.get(id).is_some_and(|held| held.token == *token) {
+                self.jobs.remove(id);
+            }
         }
     }
 
