@@ -527,8 +527,7 @@ impl Ledger {
             }
             Mutation::BatchAnnounced { queue, batch, total } => {
                 if !covered.batch(*queue, batch) {
-                    self.batches.announce(*queue, batch, *total, now.engine);
-                    let id = self.batches.find(*queue, batch).expect("it was just announced");
+                    let id = self.batches.announce(*queue, batch, *total, now.engine);
                     if self.batches.is_empty(id) {
                         self.emptied.push(id);
                     }
@@ -542,8 +541,6 @@ impl Ledger {
                 }
             }
             Mutation::QueueDeleted { queue } => {
-                // A replay has brought keys of jobs whatever the queue's record includes.
-                self.idempotency.forget_queue(*queue);
                 if !covered.queue(*queue)
                     && let Some(known) = self.queues.get(queue)
                 {

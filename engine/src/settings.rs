@@ -2,7 +2,7 @@
 
 use crate::bound::{IDEMPOTENCY_WINDOW, MAX_SPAN};
 use crate::job::Priority;
-use crate::name::KeyPattern;
+use crate::name::{Key, KeyPattern};
 use crate::retry::{RetryPatch, RetryPolicy};
 use crate::time::Span;
 
@@ -154,6 +154,18 @@ impl Default for QueueSettings {
             flow_hint: None,
             idempotency_window: IDEMPOTENCY_WINDOW,
         }
+    }
+}
+
+impl QueueSettings {
+    /// What holds for `key`, if anything does.
+    pub(crate) fn rule_for(&self, key: &Key) -> Option<&KeyRule> {
+        self.key_rules.iter().find(|rule| rule.pattern.matches(key))
+    }
+
+    /// What happens beyond a rule's capacity.
+    pub(crate) fn overflow_of(&self, rule: &KeyRule) -> OverflowPolicy {
+        rule.overflow.unwrap_or(self.overflow)
     }
 }
 

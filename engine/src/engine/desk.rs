@@ -6,7 +6,7 @@ use crate::engine::line::Line;
 use crate::engine::rate::Rates;
 use crate::id::JobId;
 use crate::ledger::batches::BatchId;
-use crate::queue::Level;
+use crate::queue::{Level, QueueRates};
 use crate::settings::QueueSettings;
 use crate::time::Timestamp;
 use crate::tree::NodeId;
@@ -125,8 +125,9 @@ impl Desk {
         None
     }
 
-    pub(crate) fn rates(&self) -> Option<&Rates> {
-        self.rates.as_deref()
+    /// Its rates of late, per second.
+    pub(crate) fn rates_at(&self, now: Timestamp) -> QueueRates {
+        self.rates.as_ref().map_or_else(QueueRates::default, |rates| rates.per_second(now))
     }
 
     pub(crate) fn rates_mut(&mut self) -> &mut Rates {

@@ -28,11 +28,7 @@ impl Engine {
         let answer = match self.admit(ticket, &mut enqueue, now, effects) {
             Admission::Answered(answer) => answer,
             Admission::Blocked(place) if enqueue.wait == Span::ZERO || !self.room.has_space(&enqueue) => {
-                let what = match (enqueue.wait, place.key.is_empty()) {
-                    (wait, _) if wait > Span::ZERO => Full::Waiting,
-                    (_, true) => Full::Queue,
-                    (_, false) => Full::Key,
-                };
+                let what = if enqueue.wait > Span::ZERO { Full::Waiting } else { place.full() };
                 Err(Refusal::Full { what, retry_after: self.room_in(place.queue, now) })
             }
             Admission::Blocked(place) => {
@@ -106,14 +102,9 @@ impl Engine {
         }
     }
 
-    /// The first place of the jobs' where others wait who came earlier. Urgent jobs pass them: what is kept for
-    /// urgent jobs must not be waited for.
+    /// The first place of the jobs' where others wait who came earlier.
     fn queued_before(&self, ticket: Ticket, queue: QueueId, jobs: &[JobSpec]) -> Option<Place> {
         if self.room.len_of(queue) == 0 {
-            return None;
-        }
-        let reserve = self.ledger.queue(queue).record.settings.reserve;
-        if reserve.is_some_and(|reserve| jobs.iter().all(|job| job.priority >= reserve.min_priority)) {
             return None;
         }
         self.places(queue, jobs).into_iter().find(|place| self.room.is_waited_at(place, ticket))

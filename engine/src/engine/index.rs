@@ -236,7 +236,7 @@ impl Index {
     fn enter_key_lines(&mut self, ledger: &Ledger, job: &Job) {
         let settings = &ledger.queue(job.queue).record.settings;
         for key in ledger.keys.chain(job.key) {
-            let rule = settings.key_rules.iter().find(|rule| rule.pattern.matches(ledger.keys.text(key)));
+            let rule = settings.rule_for(ledger.keys.text(key));
             if rule.is_some_and(|rule| drops_oldest(rule, settings)) {
                 self.key_lines.entry(key).or_default().insert(job.priority, job.place());
             }
@@ -261,7 +261,7 @@ fn has_key_lines(settings: &QueueSettings) -> bool {
 }
 
 fn drops_oldest(rule: &KeyRule, settings: &QueueSettings) -> bool {
-    rule.overflow.unwrap_or(settings.overflow) == OverflowPolicy::DropOldest && !rule.capacity.is_unlimited()
+    settings.overflow_of(rule) == OverflowPolicy::DropOldest && !rule.capacity.is_unlimited()
 }
 
 /// Since when a job has been ready, as far as a restart can know: ageing goes on.

@@ -12,7 +12,7 @@ use crate::job::JobSpec;
 use crate::ledger::jobs::Job;
 use crate::ledger::keys::Keys;
 use crate::name::Key;
-use crate::outcome::{Full, Refusal};
+use crate::outcome::Refusal;
 use crate::time::{Now, Timestamp};
 
 /// All that wait. Tickets grow, so their order is that of arrival.
@@ -37,7 +37,11 @@ enum Identity {
     Request(u128),
 }
 
-fn identities(queue: QueueId, request: Option<RequestKey>, jobs: &[JobSpec]) -> impl Iterator<Item = Identity> {
+fn identities(
+    queue: QueueId,
+    request: Option<RequestKey>,
+    jobs: &[JobSpec],
+) -> impl Iterator<Item = Identity> {
     let keys = jobs.iter().filter_map(|job| job.idempotency);
     let jobs = keys.map(move |hash| Identity::Job(queue, hash));
     jobs.chain(request.map(|request| Identity::Request(request.id)))
@@ -129,7 +133,8 @@ impl WaitingRoom {
         *self.by_queue.entry(call.place.queue).or_default() += 1;
         self.at.entry(call.place.clone()).or_default().insert(ticket);
         let Enqueue { request, jobs, .. } = &call.enqueue;
-        self.by_identity.extend(identities(call.place.queue, *request, jobs).map(|identity| (identity, ticket)));
+        self.by_identity
+            .extend(identities(call.place.queue, *request, jobs).map(|identity| (identity, ticket)));
         self.calls.insert(ticket, call);
     }
 
@@ -169,9 +174,9 @@ impl Engine {
     pub(super) fn serve_room(&mut self, now: Now, effects: &mut Effects) {
         self.let_in(now, effects);
         while let Some((ticket, call)) = self.room.pop_timed_out(now.engine) {
-            let what = if call.place.key.is_empty() { Full::Queue } else { Full::Key };
-            let retry_after = self.room_in(call.place.queue, now);
-            effects.answers.push((ticket, Err(Refusal::Full { what, retry_after })));
+            let refusal =
+                Refusal::Full { what: call.place.full(), retry_after: self.room_in(call.place.queue, now) };
+            effects.answers.push((ticket, Err(refusal)));
             effects.touch(call.place.queue);
             self.room.stirred.insert(call.place);
         }

@@ -113,9 +113,8 @@ impl Engine {
     pub fn status(&self, name: &QueueName, now: Now) -> Option<QueueStatus> {
         let queue = self.ledger.find_queue(name)?;
         let desk = self.index.desks.get(&queue.record.id)?;
-        let rates = desk.rates().map_or_else(QueueRates::default, |rates| rates.per_second(now.engine));
+        let rates = desk.rates_at(now.engine);
         let settings = &queue.record.settings;
-        let held = Amount { jobs: queue.counts.live(), bytes: queue.bytes };
         let waits = queue.counts.live() - queue.counts.get(JobState::Leased);
         Some(QueueStatus {
             counts: queue.counts,
@@ -125,7 +124,7 @@ impl Engine {
                 .oldest_ready(&self.ledger, queue.record.id)
                 .map(|create_time| now.wall.since(create_time)),
             bytes: queue.bytes,
-            utilization: utilization(&settings.capacity, held),
+            utilization: utilization(&settings.capacity, Amount::held_in(queue)),
             level: self.level(queue, desk, &rates),
             paused: settings.paused,
             flow_hint: settings.flow_hint,
@@ -199,9 +198,8 @@ impl Engine {
 }
 
 fn key_status(settings: &QueueSettings, key: &Key, load: Load) -> KeyStatus {
-    let rule = settings.key_rules.iter().find(|rule| rule.pattern.matches(key));
-    let held = Amount { jobs: load.jobs(), bytes: load.bytes };
-    let utilization = rule.and_then(|rule| utilization(&rule.capacity, held));
+    let rule = settings.rule_for(key);
+    let utilization = rule.and_then(|rule| utilization(&rule.capacity, Amount::held_under(&load)));
     KeyStatus {
         key: key.clone(),
         counts: load.counts(),

@@ -73,12 +73,19 @@ impl Batches {
         self.changed(id);
     }
 
-    pub(crate) fn announce(&mut self, queue: QueueId, name: &BatchName, total: u64, now: Timestamp) {
+    pub(crate) fn announce(
+        &mut self,
+        queue: QueueId,
+        name: &BatchName,
+        total: u64,
+        now: Timestamp,
+    ) -> BatchId {
         let id = self.named(queue, Some(name), now);
         let record = &mut self.at(id).record;
         record.total = Some(total);
         record.change_time = now;
         self.changed(id);
+        id
     }
 
     /// Forgets a batch. Jobs that a replay found in it are of a later one of that name, which begins with them.

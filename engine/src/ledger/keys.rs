@@ -1,5 +1,6 @@
 //! The keys that jobs have, and what those begin with: each kept once, with what waits and is held under it.
 
+use std::cell::Cell;
 use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
@@ -44,8 +45,13 @@ struct KeyNode {
     /// Jobs that have it, and keys that begin with it.
     users: u32,
     load: Load,
-    /// The version of the queue's settings whose rules were held against it, and the first that matched.
-    ruled_by: u32,
+    rule: Cell<Ruled>,
+}
+
+/// The version of the queue's settings whose rules were held against a key, and the first that matched.
+#[derive(Clone, Copy)]
+struct Ruled {
+    version: u32,
     rule: u16,
 }
 
@@ -104,8 +110,7 @@ impl Keys {
             outer,
             users: 1,
             load: Load::default(),
-            ruled_by: 0,
-            rule: NO_RULE,
+            rule: Cell::new(Ruled { version: 0, rule: NO_RULE }),
         };
         let index = match self.free.pop() {
             Some(index) => {
@@ -192,14 +197,15 @@ impl Keys {
 
     /// The first of `rules` that holds for a key. `version` is that of the rules: while it stays the answer is
     /// remembered.
-    pub(crate) fn rule<'r>(&mut self, id: KeyId, rules: &'r [KeyRule], version: u64) -> Option<&'r KeyRule> {
-        let node = &mut self.nodes[id.0 as usize];
-        if node.ruled_by != version as u32 {
-            node.ruled_by = version as u32;
+    pub(crate) fn rule<'r>(&self, id: KeyId, rules: &'r [KeyRule], version: u64) -> Option<&'r KeyRule> {
+        let node = &self.nodes[id.0 as usize];
+        let version = version as u32;
+        if node.rule.get().version != version {
             let first = rules.iter().position(|rule| rule.pattern.matches(&node.text));
-            node.rule = first.and_then(|at| u16::try_from(at).ok()).unwrap_or(NO_RULE);
+            let rule = first.and_then(|at| u16::try_from(at).ok()).unwrap_or(NO_RULE);
+            node.rule.set(Ruled { version, rule });
         }
-        rules.get(node.rule as usize)
+        rules.get(node.rule.get().rule as usize)
     }
 
     /// A job of this key came into `state`.
