@@ -99,14 +99,15 @@ impl Index {
         }
     }
 
-    /// The settings of a queue changed. When its keys' lines must be kept from now on, or by other rules, all jobs
-    /// are gone through once.
-    pub(crate) fn resettle(&mut self, ledger: &Ledger, queue: QueueId) {
+    /// The settings of a queue are not what they were `before`. When its keys' lines must be kept from now on, or by
+    /// other rules, all jobs are gone through once.
+    pub(crate) fn resettle(&mut self, ledger: &Ledger, queue: QueueId, before: &QueueSettings) {
         let settings = &ledger.queue(queue).record.settings;
         let desk = self.desks.get_mut(&queue).expect("every queue has a desk");
         self.tree.set_ageing(desk.node, settings.priority_ageing);
         let had_lines = std::mem::replace(&mut desk.has_key_lines, has_key_lines(settings));
-        if had_lines || desk.has_key_lines {
+        let other_rules = (before.overflow, &before.key_rules) != (settings.overflow, &settings.key_rules);
+        if other_rules && (had_lines || desk.has_key_lines) {
             self.key_lines.retain(|key, _| ledger.keys.queue(*key) != queue);
             for (_, job) in ledger.jobs.iter_from(JobId(0)) {
                 if job.queue == queue && job.state.is_waiting() {

@@ -29,14 +29,14 @@ impl Engine {
                 now,
                 effects,
             );
-            if before.is_none() {
-                self.index.open(queue, &self.ledger);
-            } else {
-                self.index.resettle(&self.ledger, queue);
+            if let Some(before) = before {
+                self.index.resettle(&self.ledger, queue, &before);
                 self.rearm_forget(queue);
                 // It may be paused no more, or hold more.
                 self.stir(queue);
                 self.room.stir_all(queue);
+            } else {
+                self.index.open(queue, &self.ledger);
             }
             effects.touch(queue);
         }
