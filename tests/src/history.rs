@@ -30,6 +30,19 @@ pub enum What {
         request_id: String,
         /// The ids it was answered.
         jobs: Vec<String>,
+        /// Those of them that expire when they wait for long.
+        mortal: Vec<String>,
+        /// Idempotency keys, and which job each was answered.
+        keys: Vec<(String, String)>,
+        /// Jobs that had to go for these.
+        dropped: Vec<String>,
+    },
+    /// The cancel is accepted.
+    Cancelled {
+        /// The job.
+        job: String,
+        /// Whether it is CANCELLED; else its worker was asked to give it up.
+        is_final: bool,
     },
     /// Here is a job to work on.
     Leased {

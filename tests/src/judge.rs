@@ -20,6 +20,8 @@ pub enum Violation {
     JobInvented(String),
     /// One request was answered with different jobs.
     RequestAnsweredTwice(String),
+    /// One idempotency key was answered with different jobs.
+    KeyAnsweredTwice(String),
     /// A job was delivered with a token above the one it was acked with.
     DeliveredAfterAck(String),
     /// A later delivery did not have a greater token.
@@ -32,6 +34,12 @@ pub enum Violation {
     AckForgotten(String),
     /// A job is COMPLETED, and nobody acked it.
     CompletedByNobody(String),
+    /// A job was delivered to a worker that asked after it was cancelled or dropped.
+    DeliveredAfterEnd(String),
+    /// A job that was cancelled or dropped is something else.
+    EndForgotten(String),
+    /// A job is CANCELLED, EXPIRED or DROPPED, and nobody was told or wanted it.
+    EndedByNobody(String),
     /// A job came to no end, though everything that was delivered was worked off.
     Stuck(String),
 }
@@ -54,13 +62,7 @@ pub fn judge(seen: &[Seen], audit: &Audit) -> BTreeSet<Violation> {
         if !enqueued.contains(job.as_str()) {
             found.insert(Violation::JobInvented(job.clone()));
         }
-        let acked = lives.get(job.as_str()).is_some_and(|life| !life.acked.is_empty());
-        match (state, acked) {
-            (JobState::Completed, true) | (JobState::Dead, false) => {}
-            (JobState::Completed, false) => _ = found.insert(Violation::CompletedByNobody(job.clone())),
-            (_, true) => _ = found.insert(Violation::AckForgotten(job.clone())),
-            (_, false) => _ = found.insert(Violation::Stuck(job.clone())),
-        }
+        found.extend(lives.get(job.as_str()).unwrap_or(&Life::default()).judge_end(job, *state));
     }
     found
 }
@@ -73,6 +75,11 @@ struct Life<'a> {
     acked: BTreeSet<u64>,
     nacked: BTreeSet<u64>,
     lost: Vec<(u64, Duration)>,
+    is_mortal: bool,
+    /// When its cancel was answered first, and whether it was CANCELLED then.
+    cancelled: Option<(Duration, bool)>,
+    /// When it was first told that it had to go.
+    dropped: Option<Duration>,
 }
 
 struct Delivery {
@@ -84,14 +91,19 @@ struct Delivery {
 
 /// Every job that was acknowledged; on the way, requests that were answered in two ways.
 fn judge_requests<'a>(seen: &'a [Seen], found: &mut BTreeSet<Violation>) -> BTreeSet<&'a str> {
-    let mut answers: BTreeMap<&str, &[String]> = BTreeMap::new();
+    let mut answers: BTreeMap<&str, [&[String]; 2]> = BTreeMap::new();
+    let mut of_keys: BTreeMap<&str, &str> = BTreeMap::new();
     let mut enqueued = BTreeSet::new();
     for seen in seen {
-        let What::Enqueued { request_id, jobs } = &seen.what else { continue };
+        let What::Enqueued { request_id, jobs, keys, dropped, .. } = &seen.what else { continue };
         enqueued.extend(jobs.iter().map(String::as_str));
-        let first = answers.entry(request_id).or_insert(jobs);
-        if *first != jobs {
+        if *answers.entry(request_id).or_insert([jobs, dropped]) != [jobs, dropped] {
             found.insert(Violation::RequestAnsweredTwice(request_id.clone()));
+        }
+        for (key, job) in keys {
+            if of_keys.entry(key).or_insert(job) != job {
+                found.insert(Violation::KeyAnsweredTwice(key.clone()));
+            }
         }
     }
     enqueued
@@ -100,29 +112,32 @@ fn judge_requests<'a>(seen: &'a [Seen], found: &mut BTreeSet<Violation>) -> BTre
 fn lives(seen: &[Seen]) -> BTreeMap<&str, Life<'_>> {
     let mut lives: BTreeMap<&str, Life<'_>> = BTreeMap::new();
     for Seen { begin, end, what } in seen {
-        let (What::Leased { job, .. }
-        | What::Acked { job, .. }
-        | What::Nacked { job, .. }
-        | What::Lost { job, .. }) = what
-        else {
-            continue;
-        };
-        let life = lives.entry(job).or_default();
-        life.job = job;
         match what {
-            What::Enqueued { .. } => {}
-            What::Leased { token, duration, .. } => life.deliveries.push(Delivery {
+            What::Enqueued { mortal, dropped, .. } => {
+                mortal.iter().for_each(|job| life(&mut lives, job).is_mortal = true);
+                for job in dropped {
+                    life(&mut lives, job).dropped.get_or_insert(*end);
+                }
+            }
+            What::Cancelled { job, is_final } => {
+                life(&mut lives, job).cancelled.get_or_insert((*end, false)).1 |= is_final;
+            }
+            What::Leased { job, token, duration } => life(&mut lives, job).deliveries.push(Delivery {
                 token: *token,
                 begin: *begin,
                 end: *end,
                 duration: *duration,
             }),
-            What::Acked { token, .. } => _ = life.acked.insert(*token),
-            What::Nacked { token, .. } => _ = life.nacked.insert(*token),
-            What::Lost { token, .. } => life.lost.push((*token, *end)),
+            What::Acked { job, token } => _ = life(&mut lives, job).acked.insert(*token),
+            What::Nacked { job, token } => _ = life(&mut lives, job).nacked.insert(*token),
+            What::Lost { job, token } => life(&mut lives, job).lost.push((*token, *end)),
         }
     }
     lives
+}
+
+fn life<'a, 'l>(lives: &'l mut BTreeMap<&'a str, Life<'a>>, job: &'a str) -> &'l mut Life<'a> {
+    lives.entry(job).or_insert_with(|| Life { job, ..Life::default() })
 }
 
 impl Life<'_> {
@@ -135,12 +150,43 @@ impl Life<'_> {
         if self.deliveries.iter().any(|delivery| delivery.token > acked) {
             found.insert(Violation::DeliveredAfterAck(self.job.to_owned()));
         }
+        let ends = [self.cancelled.map(|(time, _)| time), self.dropped];
+        if let Some(end) = ends.into_iter().flatten().min()
+            && self.deliveries.iter().any(|delivery| delivery.begin > end)
+        {
+            found.insert(Violation::DeliveredAfterEnd(self.job.to_owned()));
+        }
         if !self.tokens_grow() {
             found.insert(Violation::TokenDidNotGrow(self.job.to_owned()));
         }
         if self.lost.iter().any(|(token, end)| self.was_live(*token, *end)) {
             found.insert(Violation::LeaseLostEarly(self.job.to_owned()));
         }
+    }
+
+    /// What is wrong with where the job came to rest.
+    fn judge_end(&self, job: &str, state: JobState) -> Option<Violation> {
+        let violation = match state {
+            JobState::Completed if self.acked.is_empty() => Violation::CompletedByNobody,
+            _ if state != JobState::Completed && !self.acked.is_empty() => Violation::AckForgotten,
+            _ if self.dropped.is_some() && state != JobState::Dropped => Violation::EndForgotten,
+            // An ack still completes what its worker was asked to give up.
+            JobState::Completed if self.cancelled.is_some_and(|(_, is_final)| is_final) => {
+                Violation::EndForgotten
+            }
+            JobState::Dead if self.cancelled.is_some() => Violation::EndForgotten,
+            JobState::Expired if self.cancelled.is_some() => Violation::EndForgotten,
+            JobState::Cancelled if self.cancelled.is_none() => Violation::EndedByNobody,
+            JobState::Expired if !self.is_mortal => Violation::EndedByNobody,
+            JobState::Dropped if self.dropped.is_none() => Violation::EndedByNobody,
+            JobState::Completed
+            | JobState::Dead
+            | JobState::Cancelled
+            | JobState::Expired
+            | JobState::Dropped => return None,
+            _ => Violation::Stuck,
+        };
+        Some(violation(job.to_owned()))
     }
 
     /// Of any two deliveries of which one was answered before the other was asked for, the later has
@@ -175,7 +221,33 @@ mod tests {
 
     fn enqueued(request_id: &str, jobs: &[&str]) -> What {
         let jobs = jobs.iter().map(|job| (*job).to_owned()).collect();
-        What::Enqueued { request_id: request_id.to_owned(), jobs }
+        What::Enqueued {
+            request_id: request_id.to_owned(),
+            jobs,
+            mortal: Vec::new(),
+            keys: Vec::new(),
+            dropped: Vec::new(),
+        }
+    }
+
+    /// A request that put `i` in, to which this was told besides.
+    fn enqueued_and(
+        change: impl FnOnce(&mut Vec<String>, &mut Vec<(String, String)>, &mut Vec<String>),
+    ) -> What {
+        let mut what = enqueued("s", &["i"]);
+        if let What::Enqueued { mortal, keys, dropped, .. } = &mut what {
+            change(mortal, keys, dropped);
+        }
+        what
+    }
+
+    fn cancelled(is_final: bool) -> What {
+        What::Cancelled { job: "j".to_owned(), is_final }
+    }
+
+    /// How `j` ended, and that `i` came to nothing.
+    fn ends(state: JobState) -> Audit {
+        [("i".to_owned(), JobState::Dead), ("j".to_owned(), state)].into()
     }
 
     fn leased(token: u64) -> What {
@@ -299,5 +371,51 @@ mod tests {
     fn stuck_job_is_seen() {
         let life = vec![enqueued("r", &["j"])];
         assert_eq!(verdict(life, &end(JobState::Ready)), [Violation::Stuck("j".to_owned())]);
+    }
+
+    #[test]
+    fn job_that_ends_as_was_told_passes() {
+        let r = || enqueued("r", &["j"]);
+        let expires = enqueued_and(|mortal, _, _| mortal.push("j".to_owned()));
+        assert_eq!(verdict(vec![r(), leased(1), expires], &ends(JobState::Expired)), []);
+        let drops = enqueued_and(|_, _, dropped| dropped.push("j".to_owned()));
+        assert_eq!(verdict(vec![r(), leased(1), drops], &ends(JobState::Dropped)), []);
+        assert_eq!(verdict(vec![r(), cancelled(true)], &end(JobState::Cancelled)), []);
+        assert_eq!(verdict(vec![r(), leased(1), cancelled(false), acked(1)], &end(JobState::Completed)), []);
+    }
+
+    #[test]
+    fn delivery_after_the_end_is_seen() {
+        let life = vec![enqueued("r", &["j"]), cancelled(true), leased(1)];
+        let expected = [Violation::DeliveredAfterEnd("j".to_owned())];
+        assert_eq!(verdict(life, &end(JobState::Cancelled)), expected);
+    }
+
+    #[test]
+    fn end_that_was_told_and_is_another_is_seen() {
+        let r = || enqueued("r", &["j"]);
+        let expected = [Violation::EndForgotten("j".to_owned())];
+        let drops = enqueued_and(|_, _, dropped| dropped.push("j".to_owned()));
+        assert_eq!(verdict(vec![r(), drops], &ends(JobState::Dead)), expected);
+        assert_eq!(verdict(vec![r(), leased(1), cancelled(false)], &end(JobState::Dead)), expected);
+    }
+
+    #[test]
+    fn end_that_nobody_told_is_seen() {
+        for state in [JobState::Cancelled, JobState::Expired, JobState::Dropped] {
+            let expected = [Violation::EndedByNobody("j".to_owned())];
+            assert_eq!(verdict(vec![enqueued("r", &["j"])], &end(state)), expected, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn key_with_two_jobs_is_seen() {
+        let named = |job: &str| {
+            let job = job.to_owned();
+            enqueued_and(|_, keys, _| keys.push(("k".to_owned(), job)))
+        };
+        let life = vec![enqueued("r", &["j"]), named("i"), named("j")];
+        let expected = [Violation::KeyAnsweredTwice("k".to_owned())];
+        assert_eq!(verdict(life, &ends(JobState::Dead)), expected);
     }
 }

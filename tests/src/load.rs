@@ -2,11 +2,12 @@
 //! repeat an ack until it is answered, and all they see in a history.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use sluice_proto::v1::{
-    Ack, AckRequest, ItemError, JobSpec, JobState, LeaseRequest, LeasedJob, Nack, NackReason, NackRequest,
+    Ack, AckRequest, CancelJobRequest, EnqueueRequest, EnqueueResponse, GetQueueStatusRequest, ItemError,
+    JobSpec, JobState, LeaseRequest, LeasedJob, Nack, NackReason, NackRequest,
 };
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
@@ -39,11 +40,16 @@ struct Shared {
     weight: Weight,
     closing: AtomicBool,
     done: AtomicBool,
-    waiting: AtomicU64,
+    /// Jobs that waited or were held when somebody looked last.
+    backlog: AtomicU64,
+    /// The number of the latest idempotency key.
+    latest_key: AtomicU32,
 }
 
 /// The leases of the load: long enough that few expire, short enough that those do soon.
 const LEASE: Duration = Duration::from_secs(3);
+/// How often somebody looks at the backlog.
+const LOOK: Duration = Duration::from_millis(20);
 /// After a call that a killed server did not answer.
 const PAUSE: Duration = Duration::from_millis(5);
 /// No call takes longer, unless it is lost.
@@ -61,7 +67,8 @@ impl Load {
                 weight,
                 closing: AtomicBool::new(false),
                 done: AtomicBool::new(false),
-                waiting: AtomicU64::new(0),
+                backlog: AtomicU64::new(0),
+                latest_key: AtomicU32::new(0),
             }),
             producers: JoinSet::new(),
             workers: JoinSet::new(),
@@ -74,6 +81,8 @@ impl Load {
             let client = load.client(server, name, number, seed);
             load.workers.spawn(client.work());
         }
+        let observer = load.client(server, name, weight.producers + weight.workers, seed);
+        load.workers.spawn(observer.observe());
         load
     }
 
@@ -114,7 +123,7 @@ struct Client {
 impl Client {
     async fn produce(mut self) {
         for request in 0.. {
-            while self.shared.waiting.load(Ordering::Relaxed) > self.shared.weight.backlog {
+            while self.shared.backlog.load(Ordering::Relaxed) > self.shared.weight.backlog {
                 if self.shared.closing.load(Ordering::Relaxed) {
                     return;
                 }
@@ -123,10 +132,14 @@ impl Client {
             let request_id = format!("{}-{request}", self.number);
             let jobs: Vec<JobSpec> = (0..self.chance.u32(1..=BATCH)).map(|_| self.job()).collect();
             // One in ten is sent again although it was answered.
+            let mut ids = Vec::new();
             for _ in 0..=u32::from(self.chance.u8(..10) == 0) {
-                self.enqueue(&jobs, &request_id).await;
+                ids = self.enqueue(&jobs, &request_id).await;
             }
-            self.shared.waiting.fetch_add(jobs.len() as u64, Ordering::Relaxed);
+            if self.chance.u8(..5) == 0 {
+                let one = self.chance.usize(..ids.len());
+                self.cancel(ids.swap_remove(one)).await;
+            }
             if self.shared.closing.load(Ordering::Relaxed) {
                 return;
             }
@@ -137,23 +150,81 @@ impl Client {
     fn job(&mut self) -> JobSpec {
         let bytes = self.chance.usize(..=self.shared.weight.payload_bytes);
         let soon = self.chance.u8(..20) == 0;
+        let is_mortal = self.chance.u8(..20) == 0;
+        let has_twins = self.chance.u8(..20) == 0;
         JobSpec {
             payload: vec![self.chance.u8(..); bytes].into(),
             key: ["", "a", "a/b", "c/d/e"][self.chance.usize(..4)].to_owned(),
             priority: Some(self.chance.u32(..10)),
             delay: soon.then(|| spec::millis(self.chance.u64(..50))),
             retry_policy: Some(spec::retry(2, Duration::from_millis(10))),
+            ttl: is_mortal.then(|| spec::millis(self.chance.u64(1..200))),
+            idempotency_key: if has_twins { self.key() } else { String::new() },
             ..JobSpec::default()
         }
     }
 
-    async fn enqueue(&mut self, jobs: &[JobSpec], request_id: &str) {
+    /// A new idempotency key, or one that this client or another has used lately.
+    fn key(&mut self) -> String {
+        let latest = &self.shared.latest_key;
+        let number = match self.chance.bool() {
+            true => latest.fetch_add(1, Ordering::Relaxed) + 1,
+            false => latest.load(Ordering::Relaxed).saturating_sub(self.chance.u32(..5)),
+        };
+        format!("key-{number}")
+    }
+
+    async fn enqueue(&mut self, jobs: &[JobSpec], request_id: &str) -> Vec<String> {
+        let request = EnqueueRequest {
+            queue: self.queue.name().to_owned(),
+            jobs: jobs.to_vec(),
+            request_id: request_id.to_owned(),
+            ..EnqueueRequest::default()
+        };
         loop {
             let begin = self.history.now();
-            let call = self.queue.try_enqueue(jobs.to_vec(), request_id);
-            if let Some(jobs) = answered(call).await {
-                return self.history.note(begin, What::Enqueued { request_id: request_id.to_owned(), jobs });
+            let mut rpc = self.queue.rpc.clone();
+            if let Some(answer) = answered(async { rpc.enqueue(request.clone()).await }).await {
+                let answer = answer.into_inner();
+                self.history.note(begin, enqueued(&request, &answer));
+                return answer.jobs.into_iter().map(|job| job.job_id).collect();
             }
+        }
+    }
+
+    /// Gives a job up, unless it is at rest.
+    async fn cancel(&mut self, job: String) {
+        loop {
+            let begin = self.history.now();
+            let mut rpc = self.queue.rpc.clone();
+            let call = async {
+                match rpc.cancel_job(CancelJobRequest { job_id: job.clone() }).await {
+                    Ok(answer) => Ok(answer.into_inner().job),
+                    // At rest; or lost, which the judge will see.
+                    Err(status) if [Code::FailedPrecondition, Code::NotFound].contains(&status.code()) => {
+                        Ok(None)
+                    }
+                    Err(status) => Err(status),
+                }
+            };
+            let Some(answer) = answered(call).await else { continue };
+            if let Some(state) = answer.map(|job| job.state()) {
+                self.history.note(begin, What::Cancelled { job, is_final: state == JobState::Cancelled });
+            }
+            return;
+        }
+    }
+
+    /// Tells producers how much waits.
+    async fn observe(self) {
+        while !self.shared.done.load(Ordering::Relaxed) {
+            let request = GetQueueStatusRequest { queue: self.queue.name().to_owned(), ..Default::default() };
+            let mut rpc = self.queue.rpc.clone();
+            if let Some(answer) = answered(async { rpc.get_queue_status(request).await }).await {
+                let jobs = answer.into_inner().status.map_or(0, |status| status.jobs);
+                self.shared.backlog.store(jobs, Ordering::Relaxed);
+            }
+            tokio::time::sleep(LOOK).await;
         }
     }
 
@@ -206,7 +277,6 @@ impl Client {
             for (ack, result) in acks.into_iter().zip(answer.into_inner().results) {
                 let (job, token) = (ack.job_id, ack.lease_token);
                 if kept(result.error.as_ref()) {
-                    self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
                     self.history.note(begin, What::Acked { job, token });
                 } else {
                     self.history.note(begin, What::Lost { job, token });
@@ -229,9 +299,6 @@ impl Client {
             for (nack, result) in nacks.into_iter().zip(answer.into_inner().results) {
                 let (job, token) = (nack.job_id.clone(), nack.lease_token);
                 if kept(result.error.as_ref()) {
-                    if result.state() == JobState::Dead {
-                        self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
-                    }
                     self.history.note(begin, What::Nacked { job, token });
                 } else if is_first {
                     self.history.note(begin, What::Lost { job, token });
@@ -240,6 +307,23 @@ impl Client {
             }
             return;
         }
+    }
+}
+
+/// What the answer to a request says.
+fn enqueued(request: &EnqueueRequest, answer: &EnqueueResponse) -> What {
+    let ids = || answer.jobs.iter().map(|job| job.job_id.clone());
+    let pairs = || request.jobs.iter().zip(ids());
+    // A twin that was there before lives as long as that said.
+    let is_own = answer.jobs.iter().map(|job| !job.duplicate);
+    let own = pairs().zip(is_own).filter(|(_, is_own)| *is_own).map(|(pair, _)| pair);
+    let keyed = pairs().filter(|(job, _)| !job.idempotency_key.is_empty());
+    What::Enqueued {
+        request_id: request.request_id.clone(),
+        jobs: ids().collect(),
+        mortal: own.filter(|(job, _)| job.ttl.is_some()).map(|(_, id)| id).collect(),
+        keys: keyed.map(|(job, id)| (job.idempotency_key.clone(), id)).collect(),
+        dropped: answer.dropped_job_ids.clone(),
     }
 }
 
