@@ -6,10 +6,12 @@
 #![allow(clippy::print_stderr, reason = "what a failed test has to say")]
 
 mod backup;
+mod capacity;
 mod card;
 mod chaos;
 mod check;
 mod drain;
+mod inbox;
 mod input;
 mod job;
 mod lease;
@@ -27,3 +29,4 @@ mod statistic;
 mod stream;
 mod watch;
 mod webhook;
+mod work;
