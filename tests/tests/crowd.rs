@@ -1,0 +1,117 @@
+//! Ten thousand callers wait for room in one queue. By itself, for it needs the machine: a call waits for 60 s at
+//! most, and each of these begins only when the one before it is known to wait.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed, and says where")]
+#![allow(clippy::print_stderr, reason = "what a failed test has to say")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sluice_proto::v1::{EnqueueRequest, OverflowPolicy, Queue as Settings};
+use sluice_tests::{Queue, Sluiced, spec};
+use tokio::task::JoinHandle;
+use tonic::Status;
+
+const CALLERS: usize = 10_000;
+/// A connection has at most 1,024 calls at a time.
+const CONNECTIONS: usize = 16;
+const CAPACITY: u64 = 100;
+
+/// Enqueues the job `n`, and waits for room; gives its id.
+async fn call(queue: Queue, n: usize) -> Result<String, Status> {
+    let request = EnqueueRequest {
+        queue: queue.name().to_owned(),
+        jobs: vec![spec::job(&n.to_string())],
+        wait_timeout: Some(spec::millis(60_000)),
+        ..EnqueueRequest::default()
+    };
+    let answer = queue.rpc.clone().enqueue(request).await?.into_inner();
+    Ok(answer.jobs.into_iter().map(|job| job.job_id).collect())
+}
+
+/// Callers one after another, each once the one before it waits.
+async fn line_up(server: &Sluiced, queue: &Queue) -> Vec<JoinHandle<Result<String, Status>>> {
+    let connections: Vec<Queue> = (0..CONNECTIONS).map(|_| server.queue(queue.name())).collect();
+    let mut callers = Vec::new();
+    for n in 0..CALLERS {
+        callers.push(tokio::spawn(call(connections[n % CONNECTIONS].clone(), n)));
+        while queue.status().await.waiting_enqueues <= n as u64 {
+            assert!(!callers[n].is_finished(), "{:?}", callers.pop().unwrap().await);
+        }
+    }
+    callers
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s4_1_ten_thousand_callers_wait_for_room_and_half_of_them_give_up() {
+    let seed = fastrand::u64(..1_000_000);
+    eprintln!("seed {seed}");
+    let mut chance = fastrand::Rng::with_seed(seed);
+    let mut server = Sluiced::fresh().await;
+    let queue = server.queue("crowd");
+    let settings = Settings {
+        max_jobs: Some(CAPACITY),
+        overflow_policy: OverflowPolicy::Wait.into(),
+        retention_bytes: Some(1 << 30),
+        ..Settings::default()
+    };
+    queue.put(settings).await;
+    queue.enqueue(spec::jobs("first", CAPACITY as usize)).await;
+    let callers = line_up(&server, &queue).await;
+
+    // A quarter gives up before there is any room, a quarter about when its turn comes.
+    let mut order: Vec<usize> = (0..CALLERS).collect();
+    chance.shuffle(&mut order);
+    let (early, late) = order[..CALLERS / 2].split_at(CALLERS / 4);
+    let given_up: BTreeSet<usize> = order[..CALLERS / 2].iter().copied().collect();
+    early.iter().for_each(|n| callers[*n].abort());
+    let waiting = (CALLERS - early.len()) as u64;
+    queue.until(|status| status.waiting_enqueues == waiting).await;
+    assert_eq!(queue.status().await.jobs, CAPACITY, "who gave up left no trace");
+    let mut late: Vec<usize> = late.to_vec();
+    late.sort_unstable_by(|one, other| other.cmp(one));
+
+    let mut delivered: Vec<(String, usize)> = Vec::new();
+    loop {
+        let leased = queue.lease(chance.u32(1..=60)).await;
+        if !leased.is_empty() {
+            queue.ack(&leased).await;
+        }
+        let numbers = leased.iter().filter_map(|job| Some((spec::id(job), spec::text(job).parse().ok()?)));
+        delivered.extend(numbers);
+        // Who comes next and will not wait for it: while it may be served just now.
+        let front = delivered.last().map_or(0, |(_, n)| *n) + 2 * CAPACITY as usize + chance.usize(..100);
+        while late.last().is_some_and(|n| *n < front) {
+            callers[late.pop().unwrap()].abort();
+        }
+        let status = queue.status().await;
+        if leased.is_empty() && status.waiting_enqueues == 0 && status.jobs == 0 && late.is_empty() {
+            break;
+        }
+    }
+
+    let numbers: Vec<usize> = delivered.iter().map(|(_, n)| *n).collect();
+    assert!(numbers.is_sorted_by(|one, next| one < next), "served in order of arrival, none twice");
+    let ids: BTreeMap<usize, &String> = delivered.iter().map(|(id, n)| (*n, id)).collect();
+    let (mut answered, mut in_though_given_up) = (0, 0);
+    for (n, caller) in callers.into_iter().enumerate() {
+        match caller.await {
+            Ok(answer) => {
+                assert_eq!(ids.get(&n).copied(), Some(&answer.unwrap()), "what was answered is there: {n}");
+                answered += 1;
+            }
+            // It is wholly in, or not at all.
+            Err(_) => {
+                assert!(given_up.contains(&n));
+                in_though_given_up += usize::from(ids.contains_key(&n));
+            }
+        }
+    }
+    assert!(answered >= CALLERS - given_up.len());
+    assert_eq!(answered + in_though_given_up, delivered.len(), "nothing came in for nobody");
+    eprintln!("{answered} answered, {in_though_given_up} in though their callers had gone");
+    let totals = queue.status().await.totals.unwrap();
+    assert_eq!((totals.enqueued, totals.completed), (CAPACITY + delivered.len() as u64, totals.enqueued));
+    server.kill_and_start().await;
+    let status = server.queue("crowd").status().await;
+    assert_eq!((status.totals.unwrap(), status.jobs, status.waiting_enqueues), (totals, 0, 0));
+}
