@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests stand outside: their clock is the client's own")]
 #![allow(clippy::print_stderr, reason = "what a failed test has to say")]
 
+mod back_pressure;
 mod backup;
 mod capacity;
 mod card;
@@ -23,6 +24,7 @@ mod readme;
 mod repeat;
 mod restart;
 mod retry;
+mod room;
 mod service;
 mod setting;
 mod statistic;
