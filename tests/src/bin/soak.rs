@@ -43,8 +43,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 const MAX_LIVE_RATIO: u64 = 3;
 /// so much more.
 const MAX_EXTRA_BYTES: u64 = 256 << 20;
-/// Memory is flat when the median of the last quarter of the looks is at most so much over that of the quarter
-/// before: the first half fills caches, and long lives begin to end in it.
+/// Memory is flat when the median of the last quarter of the looks is no more than the highest of the quarter
+/// before, or at most so much over its median: the first half fills caches, and long lives begin to end in it.
 const MAX_GROWTH_RATIO: f64 = 1.10;
 const MAX_GROWTH_BYTES: f64 = 16.0 * 1_048_576.0;
 const MAX_RESTART: Duration = Duration::from_secs(5);
@@ -183,7 +183,8 @@ fn verdict(looks: &[Look], after: &Look, restart: Duration, is_whole: bool) -> E
     let is_disk_bounded = looks.iter().chain([after]).all(|look| look.disk_bytes <= look.allowed_bytes());
     let quarter = looks.len() / 4;
     let (before, last) = (median(&looks[2 * quarter..3 * quarter]), median(&looks[3 * quarter..]));
-    let is_memory_flat = last <= (before * MAX_GROWTH_RATIO).max(before + MAX_GROWTH_BYTES);
+    let highest = highest(&looks[2 * quarter..3 * quarter]);
+    let is_memory_flat = last <= (before * MAX_GROWTH_RATIO).max(before + MAX_GROWTH_BYTES).max(highest);
     let is_restart_quick = restart <= MAX_RESTART;
     println!(
         "disk bounded: {is_disk_bounded}; memory {:.1} then {:.1} MiB, flat: {is_memory_flat}; restart {:.2} s, \
@@ -197,6 +198,10 @@ fn verdict(looks: &[Look], after: &Look, restart: Duration, is_whole: bool) -> E
     } else {
         ExitCode::FAILURE
     }
+}
+
+fn highest(looks: &[Look]) -> f64 {
+    looks.iter().map(|look| look.resident_bytes as f64).fold(0.0, f64::max)
 }
 
 fn median(looks: &[Look]) -> f64 {
