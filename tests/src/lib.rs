@@ -7,6 +7,7 @@
 #![allow(clippy::print_stderr, reason = "what a failed test has to say")]
 
 pub mod binary;
+pub mod cable;
 pub mod cli;
 pub mod history;
 pub mod http;
@@ -20,6 +21,8 @@ pub mod status;
 pub mod task;
 pub mod webhook;
 pub mod wire;
+pub mod worker;
 
 pub use queue::Queue;
 pub use sluiced::{Setup, Sluiced};
+pub use worker::Worker;

@@ -6,10 +6,12 @@ use std::time::Duration;
 use sluice_proto::v1::admin_service_client::AdminServiceClient;
 use sluice_proto::v1::queue_service_client::QueueServiceClient;
 use sluice_proto::v1::{
-    Ack, AckRequest, AckResult, DrainRequest, DrainResponse, EnqueueRequest, ExtendLeaseRequest,
-    ExtendLeaseResult, GetJobRequest, GetQueueStatusRequest, Job, JobFilter, JobSpec, JobState,
+    Ack, AckRequest, AckResult, CancelJobRequest, DeleteQueueRequest, DrainRequest, DrainResponse,
+    EnqueueRequest, EnqueueResponse, ExtendLeaseRequest, ExtendLeaseResult, GetBatchRequest,
+    GetBatchResponse, GetJobRequest, GetQueueStatusRequest, Job, JobFilter, JobSpec, JobState,
     LeaseExtension, LeaseRequest, LeasedJob, ListJobsRequest, Nack, NackReason, NackRequest, NackResult,
-    PurgeJobsRequest, PutQueueRequest, QueueStatus, RequeueJobsRequest, WatchQueueRequest,
+    PauseQueueRequest, PurgeJobsRequest, PutQueueRequest, QueueStatus, RequeueJobsRequest,
+    ResumeQueueRequest, UpdateJobRequest, WatchQueueRequest,
 };
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
@@ -76,6 +78,20 @@ impl Queue {
         };
         let answer = self.rpc.clone().enqueue(request).await?.into_inner();
         Ok(answer.jobs.into_iter().map(|job| job.job_id).collect())
+    }
+
+    /// What it would be to enqueue `jobs` without waiting for room.
+    #[must_use]
+    pub fn enqueue_request(&self, jobs: Vec<JobSpec>) -> EnqueueRequest {
+        EnqueueRequest { queue: self.name.clone(), jobs, ..EnqueueRequest::default() }
+    }
+
+    /// Enqueues as `request` says.
+    ///
+    /// # Errors
+    /// What the server answered.
+    pub async fn enqueue_by(&self, request: EnqueueRequest) -> Result<EnqueueResponse, Status> {
+        Ok(self.rpc.clone().enqueue(request).await?.into_inner())
     }
 
     /// What it would be to lease `max_jobs` without waiting.
@@ -154,6 +170,79 @@ impl Queue {
         let request =
             GetJobRequest { job_id: job_id.to_owned(), include_payload: true, ..Default::default() };
         Ok(self.rpc.clone().get_job(request).await?.into_inner().job.unwrap())
+    }
+
+    /// Reads a job, with its payload, once it is at rest.
+    pub async fn at_rest(&self, job_id: &str) -> Job {
+        let request = GetJobRequest {
+            job_id: job_id.to_owned(),
+            include_payload: true,
+            wait_timeout: Some(spec::millis(30_000)),
+        };
+        let job = self.rpc.clone().get_job(request).await.unwrap().into_inner().job.unwrap();
+        assert!(job.end_time.is_some(), "a job is at rest within 30 s: {job:?}");
+        job
+    }
+
+    /// Reads a job when it is at rest, or as it stands after a minute.
+    ///
+    /// # Errors
+    /// What the server answered.
+    pub async fn try_rest(&self, job_id: &str) -> Result<Job, Status> {
+        let wait_timeout = Some(spec::millis(60_000));
+        let request = GetJobRequest { job_id: job_id.to_owned(), wait_timeout, ..Default::default() };
+        Ok(self.rpc.clone().get_job(request).await?.into_inner().job.unwrap())
+    }
+
+    /// Gives a job up.
+    ///
+    /// # Errors
+    /// What the server answered.
+    pub async fn try_cancel(&self, job_id: &str) -> Result<Job, Status> {
+        let request = CancelJobRequest { job_id: job_id.to_owned() };
+        Ok(self.rpc.clone().cancel_job(request).await?.into_inner().job.unwrap())
+    }
+
+    /// Changes a job.
+    ///
+    /// # Errors
+    /// What the server answered.
+    pub async fn try_update(&self, update: UpdateJobRequest) -> Result<Job, Status> {
+        Ok(self.rpc.clone().update_job(update).await?.into_inner().job.unwrap())
+    }
+
+    /// Lets nothing more be leased from it.
+    pub async fn pause(&self) -> sluice_proto::v1::Queue {
+        let request = PauseQueueRequest { name: self.name.clone() };
+        self.admin.clone().pause_queue(request).await.unwrap().into_inner().queue.unwrap()
+    }
+
+    /// Lets jobs be leased from it again.
+    pub async fn resume(&self) -> sluice_proto::v1::Queue {
+        let request = ResumeQueueRequest { name: self.name.clone() };
+        self.admin.clone().resume_queue(request).await.unwrap().into_inner().queue.unwrap()
+    }
+
+    /// Removes it.
+    ///
+    /// # Errors
+    /// What the server answered.
+    pub async fn try_delete(&self, force: bool) -> Result<(), Status> {
+        let request = DeleteQueueRequest { name: self.name.clone(), force };
+        self.admin.clone().delete_queue(request).await.map(|_| ())
+    }
+
+    /// Reads how a batch of it stands, waiting so long for its end.
+    ///
+    /// # Errors
+    /// What the server answered.
+    pub async fn try_batch(&self, batch_id: &str, wait: Duration) -> Result<GetBatchResponse, Status> {
+        let request = GetBatchRequest {
+            queue: self.name.clone(),
+            batch_id: batch_id.to_owned(),
+            wait_timeout: Some(spec::span(wait)),
+        };
+        Ok(self.rpc.clone().get_batch(request).await?.into_inner())
     }
 
     /// Where a job stands.

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use sluice_proto::v1::{Ack, JobSpec, LeasedJob, Nack, NackReason, Queue, RetryPolicy};
+use sluice_proto::v1::{Ack, JobSpec, LeasedJob, Nack, NackReason, OverflowPolicy, Queue, RetryPolicy};
 
 /// A job with a payload and nothing else.
 #[must_use]
@@ -45,6 +45,12 @@ pub fn retry(max_attempts: u32, wait: Duration) -> RetryPolicy {
 #[must_use]
 pub fn retrying(max_attempts: u32, wait: Duration) -> Queue {
     Queue { retry_policy: Some(retry(max_attempts, wait)), ..Queue::default() }
+}
+
+/// A queue for `max_jobs`, and what happens beyond.
+#[must_use]
+pub fn bounded(max_jobs: u64, policy: OverflowPolicy) -> Queue {
+    Queue { max_jobs: Some(max_jobs), overflow_policy: policy.into(), ..Queue::default() }
 }
 
 /// The ack of a delivery.

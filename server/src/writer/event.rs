@@ -43,9 +43,9 @@ pub(super) fn tell_levels(levels: &[(QueueId, Level)], engine: &Engine) {
     for (queue, level) in levels {
         let queue = name(*queue, engine);
         match level {
-            Level::Ok => info!(queue, level = "OK", "queue has room"),
-            Level::Warning => warn!(queue, level = "WARNING", "queue fills"),
-            Level::Critical => warn!(queue, level = "CRITICAL", "queue is full"),
+            Level::Ok => info!(queue, queue_level = "OK", "queue has room"),
+            Level::Warning => warn!(queue, queue_level = "WARNING", "queue fills"),
+            Level::Critical => warn!(queue, queue_level = "CRITICAL", "queue is full"),
         }
     }
 }

@@ -1,153 +1,292 @@
-//! What a queue and its keys hold at most, and what happens beyond.
+//! A bounded queue: what it refuses, how full it says it is, and that a kill changes none of it.
 
+use std::time::Duration;
+
+use serde::Deserialize;
 use sluice_proto::v1::{
-    EnqueueRequest, EnqueueResponse, JobSpec, JobState, KeyRule, NodeSettings, OverflowPolicy,
-    Queue as Settings, QueueLevel,
+    EnqueueRequest, JobSpec, JobState, OverflowPolicy, Queue, QueueLevel, QueueStatus, WatchQueueResponse,
 };
-use sluice_tests::{Queue, Sluiced, spec, status};
-use tonic::Code;
+use sluice_tests::{Setup, Sluiced, cli, spec, status};
+use tonic::{Code, Streaming};
 use tonic_types::StatusExt;
 
-fn holds(max_jobs: u64, overflow: OverflowPolicy) -> Settings {
-    Settings { max_jobs: Some(max_jobs), overflow_policy: overflow.into(), ..Settings::default() }
+/// A job of so many bytes.
+fn sized(bytes: usize) -> JobSpec {
+    spec::job(&"x".repeat(bytes))
 }
 
-async fn put_in(queue: &Queue, jobs: Vec<JobSpec>) -> EnqueueResponse {
-    let request = EnqueueRequest { queue: queue.name().to_owned(), jobs, ..EnqueueRequest::default() };
-    queue.rpc.clone().enqueue(request).await.unwrap().into_inner()
+/// A queue for so many bytes, without a limit of jobs: only those are warned of before they come.
+fn bytes(max_bytes: u64, policy: OverflowPolicy) -> Queue {
+    Queue { max_bytes: Some(max_bytes), overflow_policy: policy.into(), ..Queue::default() }
+}
+
+fn level(part: Option<f64>, level: QueueLevel, status: &QueueStatus) {
+    assert_eq!((status.utilization, status.level()), (part, level), "{status:?}");
+}
+
+/// Reads on until a message shows `level`; every level that is shown on the way goes to `seen`, once.
+async fn until_level(
+    watch: &mut Streaming<WatchQueueResponse>,
+    level: QueueLevel,
+    seen: &mut Vec<QueueLevel>,
+) {
+    let read = async {
+        while seen.last() != Some(&level) {
+            let shown = watch.message().await.unwrap().expect("a watch goes on").status.unwrap().level();
+            if seen.last() != Some(&shown) {
+                seen.push(shown);
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), read).await.expect("a change of level is told");
 }
 
 #[tokio::test]
-async fn s4_1_full_queue_refuses_all_of_a_request_and_says_when_to_try_again() {
+async fn s4_1_full_queue_refuses_all_of_a_request_and_says_when_to_come_again() {
     let server = Sluiced::fresh().await;
-    let queue = server.queue("small");
-    queue.put(holds(10, OverflowPolicy::Reject)).await;
-    queue.enqueue(spec::jobs("x", 8)).await;
+    let queue = server.queue("full");
+    queue.put(spec::bounded(5, OverflowPolicy::Reject)).await;
+    queue.enqueue(spec::jobs("first", 3)).await;
     let before = queue.status().await;
-    assert_eq!((before.utilization, before.jobs), (Some(0.8), 8));
-    let refused = queue.try_enqueue(spec::jobs("y", 3), "once").await;
+
+    let refused = queue.try_enqueue(spec::jobs("three", 3), "again").await;
     let refused = status::refused(refused, Code::ResourceExhausted, "QUEUE_FULL");
-    assert!(refused.get_details_retry_info().is_some_and(|info| info.retry_delay.is_some()), "{refused:?}");
-    assert_eq!(queue.status().await.totals, before.totals, "nothing was applied");
-    // The same request goes in once there is room.
-    let leased = queue.lease(1).await;
-    queue.ack(&leased).await;
-    assert_eq!(queue.try_enqueue(spec::jobs("y", 3), "once").await.unwrap().len(), 3);
-    assert_eq!(queue.status().await.utilization, Some(1.0));
-}
+    let wait = refused.get_details_retry_info().unwrap().retry_delay.unwrap();
+    assert!(wait > Duration::ZERO && wait <= Duration::from_secs(60), "{wait:?}");
+    let pushback = refused.metadata().get("grpc-retry-pushback-ms").unwrap().to_str().unwrap();
+    assert_eq!(pushback.parse::<u128>().unwrap(), wait.as_millis());
+    let quota = refused.get_details_quota_failure().unwrap().violations;
+    assert_eq!(quota.iter().map(|v| v.subject.as_str()).collect::<Vec<_>>(), ["full"]);
 
-#[tokio::test]
-async fn s4_1_bytes_are_a_capacity_too_and_what_never_fits_is_told_apart() {
-    let server = Sluiced::fresh().await;
-    let queue = server.queue("small");
-    let settings = Settings { max_bytes: Some(1_000), ..Settings::default() };
-    queue.put(settings).await;
-    queue.enqueue(vec![spec::job(&"x".repeat(600))]).await;
-    let full = queue.try_enqueue(vec![spec::job(&"x".repeat(600))], "").await;
-    status::refused(full, Code::ResourceExhausted, "QUEUE_FULL");
-    let never = queue.try_enqueue(vec![spec::job(&"x".repeat(1_200))], "").await.unwrap_err();
-    assert_eq!(never.code(), Code::InvalidArgument, "{never:?}");
-    assert_eq!(queue.status().await.jobs, 1);
-}
+    let after = queue.status().await;
+    assert_eq!((after.jobs, after.bytes, &after.totals), (3, before.bytes, &before.totals));
+    assert_eq!(queue.list(&[], 100).await.len(), 3, "nothing of it was applied");
+    queue.enqueue(spec::jobs("two", 2)).await;
+    level(Some(1.0), QueueLevel::Critical, &queue.status().await);
+    status::refused(queue.try_enqueue(vec![sized(1)], "").await, Code::ResourceExhausted, "QUEUE_FULL");
 
-#[tokio::test]
-async fn s0_4_full_queue_drops_its_oldest_job_of_the_lowest_priority_counts_and_tells_it() {
-    let server = Sluiced::fresh().await;
-    let queue = server.queue("drops");
-    queue.put(holds(4, OverflowPolicy::DropOldest)).await;
-    let ids = queue
-        .enqueue(vec![spec::urgent(5, "a"), spec::urgent(2, "b"), spec::urgent(2, "c"), spec::urgent(7, "d")])
-        .await;
-    let held = queue.lease(1).await;
-    assert_eq!(spec::text(&held[0]), "d");
-    let answer = put_in(&queue, vec![spec::urgent(5, "e"), spec::urgent(5, "f")]).await;
-    assert_eq!(
-        answer.dropped_job_ids,
-        [ids[1].clone(), ids[2].clone()],
-        "the lowest priority, the oldest first"
+    // Refused was not answered: the same request is done once there is room.
+    let out = queue.lease(3).await;
+    status::refused(
+        queue.try_enqueue(spec::jobs("three", 3), "again").await,
+        Code::ResourceExhausted,
+        "QUEUE_FULL",
     );
+    queue.ack(&out).await;
+    let ids = queue.try_enqueue(spec::jobs("three", 3), "again").await.unwrap();
+    assert_eq!(queue.try_enqueue(spec::jobs("three", 3), "again").await.unwrap(), ids);
+    assert_eq!(queue.status().await.jobs, 5);
+}
+
+#[tokio::test]
+async fn s4_1_bytes_are_bounded_with_attributes_and_without_keys() {
+    let server = Sluiced::fresh().await;
+    let queue = server.queue("bytes");
+    queue.put(bytes(100, OverflowPolicy::Reject)).await;
+    let attributes = JobSpec {
+        key: "not/counted".to_owned(),
+        content_type: "text/plain".to_owned(),
+        labels: [("name".to_owned(), "value".to_owned())].into(),
+        idempotency_key: "1234567".to_owned(),
+        ..sized(34)
+    };
+    queue.enqueue_one(attributes).await;
     let status = queue.status().await;
-    let counts = status.counts.unwrap();
-    assert_eq!((counts.dropped, counts.ready, counts.leased), (2, 3, 1));
-    assert_eq!(status.totals.unwrap().dropped, 2);
-    let dropped = queue.job(&ids[1]).await;
-    assert_eq!((dropped.state(), dropped.payload.as_deref()), (JobState::Dropped, Some(b"b".as_slice())));
-    // A newcomer that is the least urgent is the one to go.
-    let answer = put_in(&queue, vec![spec::urgent(0, "g")]).await;
-    assert_eq!(answer.dropped_job_ids, [answer.jobs[0].job_id.clone()]);
-    // What a worker holds is never dropped, and can be acked.
-    queue.ack(&held).await;
-    assert_eq!(queue.requeue(&[JobState::Dropped]).await, 3, "a person may bring them back");
-}
+    assert_eq!((status.bytes, status.utilization), (34 + 10 + 9 + 7, Some(0.6)));
 
-#[tokio::test]
-async fn s2_1_queue_of_100_is_first_in_first_out_and_its_oldest_go_first() {
-    let mut server = Sluiced::fresh().await;
-    let queue = server.queue("buffer");
-    queue.put(holds(100, OverflowPolicy::DropOldest)).await;
-    let ids = queue.enqueue(spec::jobs("x", 100)).await;
-    let mut dropped = Vec::new();
-    for n in 100..130 {
-        dropped.extend(put_in(&queue, vec![spec::job(&format!("x-{n}"))]).await.dropped_job_ids);
+    for too_much in [vec![sized(41)], vec![sized(20), sized(20), sized(1)]] {
+        status::refused(queue.try_enqueue(too_much, "").await, Code::ResourceExhausted, "QUEUE_FULL");
     }
-    assert_eq!(dropped, ids[..30]);
-    server.kill_and_start().await;
-    let queue = server.queue("buffer");
-    assert_eq!(queue.status().await.counts.unwrap().dropped, 30);
-    let texts = spec::texts(&queue.lease(1_000).await);
-    assert_eq!(texts, (30..130).map(|n| format!("x-{n}")).collect::<Vec<_>>());
+    assert_eq!(queue.status().await.bytes, 60);
+    queue.enqueue(vec![sized(20), sized(20)]).await;
+    queue.enqueue_one(sized(0)).await;
+    assert_eq!(queue.status().await.utilization, Some(1.0), "what has no bytes needs no room");
+
+    // The larger part counts.
+    queue.put(Queue { max_jobs: Some(6), ..bytes(1_000, OverflowPolicy::Reject) }).await;
+    assert_eq!(queue.status().await.utilization, Some(4.0 / 6.0));
 }
 
 #[tokio::test]
-async fn s4_3_level_rises_above_80_percent_and_falls_later_than_it_rose() {
+async fn what_never_fits_is_refused_as_such_at_once() {
+    let server = Sluiced::fresh().await;
+    let queue = server.queue("never");
+    for policy in [OverflowPolicy::Reject, OverflowPolicy::Wait, OverflowPolicy::DropOldest] {
+        queue.put(Queue { max_jobs: Some(3), ..bytes(100, policy) }).await;
+        let mut never = vec![vec![sized(101)]];
+        if policy != OverflowPolicy::DropOldest {
+            never.extend([spec::jobs("x", 4), vec![sized(50), sized(51)]]);
+        }
+        for jobs in never {
+            let request =
+                EnqueueRequest { wait_timeout: Some(spec::millis(60_000)), ..queue.enqueue_request(jobs) };
+            let refused = queue.enqueue_by(request).await;
+            let refused = status::refused(refused, Code::InvalidArgument, "NEVER_FITS");
+            assert_eq!(status::fields(&refused), ["jobs"]);
+            assert!(refused.get_details_retry_info().is_none(), "trying again is of no use");
+        }
+        assert_eq!(queue.list(&[], 10).await, []);
+    }
+}
+
+#[tokio::test]
+async fn s4_1_capacity_of_an_inbox_can_be_read_and_a_check_says_whether_there_is_room() {
+    let server = Sluiced::fresh().await;
+    let queue = server.queue("inbox");
+    level(None, QueueLevel::Ok, &queue.status().await);
+    queue.put(spec::bounded(1_000, OverflowPolicy::Reject)).await;
+    let check = async |queue: &str| cli::run(&server, &["-o", "json", "queue", "capacity", queue]).await;
+    for (jobs, part, code) in [(0, 0.0, 0), (250, 0.25, 0), (749, 0.999, 0), (1, 1.0, 1)] {
+        if jobs > 0 {
+            queue.enqueue(spec::jobs("x", jobs)).await;
+        }
+        assert_eq!(queue.status().await.utilization, Some(part));
+        let said = check("inbox").await;
+        assert_eq!(said.code, code, "{said:?}");
+        let shown: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+        assert_eq!(shown["utilization"], part);
+        assert_eq!((&shown["max_jobs"], &shown["has_room"]), (&1_000.into(), &(code == 0).into()));
+    }
+    assert_eq!(check("unbounded").await.code, 0, "what has no limit has room");
+}
+
+#[tokio::test]
+async fn s4_3_level_is_told_to_watchers_and_in_the_log_and_does_not_flicker() {
+    use QueueLevel::{Critical, Ok, Warning};
     let server = Sluiced::fresh().await;
     let queue = server.queue("levels");
-    queue.put(holds(1_000, OverflowPolicy::Reject)).await;
-    let level = async || queue.status().await.level();
-    // Not so fast that the rates alone warn: that is another reason.
-    queue.enqueue(spec::jobs("x", 1_000)).await;
-    assert_eq!(level().await, QueueLevel::Critical);
-    let settle = async |count| {
-        let leased = queue.lease(count).await;
-        queue.ack(&leased).await;
-    };
-    settle(40).await;
-    assert_eq!(level().await, QueueLevel::Critical, "96 %: as it was");
-    settle(30).await;
-    assert_eq!(level().await, QueueLevel::Warning, "93 %");
-    settle(180).await;
-    assert_eq!(level().await, QueueLevel::Warning, "75 %: as it was");
-    server.queue("levels").until(|status| status.level() == QueueLevel::Warning).await;
-    assert!(server.log().contains("CRITICAL"), "{}", server.log());
+    queue.put(bytes(100, OverflowPolicy::Reject)).await;
+    let mut watch = queue.watch().await;
+    let mut seen = Vec::new();
+    let mut full = 0_i32;
+    for (change, expected) in [
+        (80_i32, Ok),
+        (1, Warning),
+        (-11, Warning), // 70: not below it
+        (-1, Ok),
+        (11, Ok), // 80: not above it
+        (20, Critical),
+        (-5, Critical), // 95
+        (-1, Warning),  // 94
+        (6, Critical),
+        (-31, Ok), // 69
+    ] {
+        if change > 0 {
+            queue.enqueue(vec![sized(1); usize::try_from(change).unwrap()]).await;
+        } else {
+            let out = queue.lease(change.unsigned_abs()).await;
+            queue.ack(&out).await;
+        }
+        full += change;
+        level(Some(f64::from(full) / 100.0), expected, &queue.status().await);
+        until_level(&mut watch, expected, &mut seen).await;
+    }
+    assert_eq!(seen, [Ok, Warning, Ok, Critical, Warning, Critical, Ok]);
+
+    let log = server.log();
+    let told = log.lines().filter(|line| line.contains("queue=\"levels\" queue_level=\""));
+    let told: Vec<&str> = told.map(|line| line.rsplit_once("queue_level=").unwrap().1).collect();
+    let expected = ["WARNING", "OK", "CRITICAL", "WARNING", "CRITICAL", "OK"].map(|l| format!("\"{l}\""));
+    assert_eq!(told, expected, "{log}");
 }
 
 #[tokio::test]
-async fn n9_keys_have_capacities_and_policies_of_their_own() {
-    let mut server = Sluiced::fresh().await;
-    let queue = server.queue("keys");
-    let rule = |pattern: &str, max_jobs, overflow: OverflowPolicy| KeyRule {
-        key_pattern: pattern.to_owned(),
-        settings: Some(NodeSettings {
-            max_jobs: Some(max_jobs),
-            overflow_policy: overflow.into(),
-            ..NodeSettings::default()
-        }),
-    };
-    let key_rules =
-        vec![rule("bot1", 3, OverflowPolicy::Reject), rule("bot*", 2, OverflowPolicy::DropOldest)];
-    queue.put(Settings { key_rules, ..Settings::default() }).await;
-    queue
-        .enqueue(vec![spec::keyed("bot1/a", "1"), spec::keyed("bot1/b", "2"), spec::keyed("bot1", "3")])
-        .await;
-    let full = queue.try_enqueue(vec![spec::keyed("bot1/c", "4")], "").await;
-    status::refused(full, Code::ResourceExhausted, "QUEUE_FULL");
-    let oldest = queue.enqueue(vec![spec::keyed("bot2", "5"), spec::keyed("bot2", "6")]).await;
-    let answer = put_in(&queue, vec![spec::keyed("bot2/x", "7")]).await;
-    assert_eq!(answer.dropped_job_ids, oldest[..1]);
-    queue.enqueue(vec![spec::keyed("other", "8"); 9]).await;
+async fn s4_3_change_of_level_is_one_line_for_programs_with_one_level_each() {
+    /// serde refuses a field that comes twice.
+    #[derive(Deserialize)]
+    struct Line {
+        level: String,
+        message: String,
+    }
+    let server = Setup::default().environment("SLUICED_LOG_FORMAT", "json").start().await;
+    let queue = server.queue("levels");
+    queue.put(spec::bounded(1, OverflowPolicy::Reject)).await;
+    queue.enqueue_one(sized(1)).await;
+    queue.status().await;
+    let log = server.log();
+    let lines: Vec<Line> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect();
+    let full: Vec<&str> =
+        lines.iter().filter(|line| line.message == "queue is full").map(|line| &*line.level).collect();
+    assert_eq!(full, ["WARN"]);
+}
+
+#[tokio::test]
+async fn s4_3_queue_that_will_soon_be_full_is_warned_of() {
+    let server = Sluiced::fresh().await;
+    for (max_jobs, expected) in [(1_000, QueueLevel::Warning), (100_000_000, QueueLevel::Ok)] {
+        let queue = server.queue(&format!("of-{max_jobs}"));
+        queue.put(spec::bounded(max_jobs, OverflowPolicy::Reject)).await;
+        queue.enqueue(spec::jobs("x", 500)).await;
+        level(Some(500.0 / max_jobs as f64), expected, &queue.status().await);
+    }
+}
+
+#[tokio::test]
+async fn lower_capacity_than_what_is_held_loses_nothing() {
+    let server = Sluiced::fresh().await;
+    let queue = server.queue("lower");
+    let ids = queue.enqueue(spec::jobs("x", 10)).await;
+    let out = queue.lease(2).await;
+    for policy in [OverflowPolicy::Reject, OverflowPolicy::Wait, OverflowPolicy::DropOldest] {
+        queue.put(spec::bounded(4, policy)).await;
+        let status = queue.status().await;
+        assert_eq!((status.jobs, status.totals.as_ref().unwrap().dropped), (10, 0));
+        level(Some(2.5), QueueLevel::Critical, &status);
+    }
+    queue.put(spec::bounded(4, OverflowPolicy::Reject)).await;
+    for left in (4..10).rev() {
+        status::refused(
+            queue.try_enqueue(spec::jobs("y", 1), "").await,
+            Code::ResourceExhausted,
+            "QUEUE_FULL",
+        );
+        let next = if left >= 8 { vec![out[9 - left].clone()] } else { queue.lease(1).await };
+        queue.ack(&next).await;
+        assert_eq!(queue.status().await.jobs, left as u64);
+    }
+    status::refused(queue.try_enqueue(spec::jobs("y", 1), "").await, Code::ResourceExhausted, "QUEUE_FULL");
+    let rest = queue.lease(10).await;
+    assert_eq!(rest.iter().map(spec::id).collect::<Vec<_>>(), ids[6..], "all that was there came out");
+    queue.ack(&rest[..1]).await;
+    queue.enqueue_one(spec::job("y")).await;
+}
+
+#[tokio::test]
+async fn s4_1_counts_and_capacity_hold_right_after_kill_9() {
+    let mut server = Setup::small_segments().start().await;
+    let queue = server.queue("killed");
+    let settings = Queue { max_bytes: Some(20_000), ..spec::bounded(20, OverflowPolicy::DropOldest) };
+    queue.put(settings).await;
+    let later = JobSpec { delay: Some(spec::millis(3_600_000)), ..sized(3_000) };
+    let ids = queue.enqueue(vec![sized(100), sized(200), later, sized(400), sized(500)]).await;
+    let out = queue.lease(2).await;
+    queue.ack(&out[..1]).await;
+    queue.enqueue(vec![sized(1_000); 18]).await;
+    let before = queue.status().await;
+    let counts = before.counts.unwrap();
+    assert_eq!((counts.leased, counts.completed, counts.dropped, before.jobs), (1, 1, 2, 20));
+    level(Some(1.0), QueueLevel::Critical, &before);
+
     server.kill_and_start().await;
-    let queue = server.queue("keys");
-    let full = queue.try_enqueue(vec![spec::keyed("bot1/c", "4")], "").await;
-    status::refused(full, Code::ResourceExhausted, "QUEUE_FULL");
-    assert_eq!(queue.status().await.jobs, 3 + 2 + 9);
+    let after = queue.status().await;
+    assert_eq!((after.counts, after.jobs, after.bytes), (before.counts, before.jobs, before.bytes));
+    assert_eq!((&after.totals, &after.ready_by_priority), (&before.totals, &before.ready_by_priority));
+    level(Some(1.0), QueueLevel::Critical, &after);
+    for (dropped, bytes) in [(&ids[2], 3_000), (&ids[3], 400)] {
+        let job = queue.job(dropped).await;
+        assert_eq!((job.state(), job.payload.unwrap().len()), (JobState::Dropped, bytes));
+    }
+    let answer = queue.enqueue_by(queue.enqueue_request(vec![sized(1)])).await.unwrap();
+    assert_eq!(answer.dropped_job_ids, ids[4..], "the same job is the next to go");
+    assert_eq!(queue.status().await.jobs, 20);
+
+    queue.put(spec::bounded(20, OverflowPolicy::Reject)).await;
+    server.kill_and_start().await;
+    status::refused(queue.try_enqueue(spec::jobs("y", 1), "").await, Code::ResourceExhausted, "QUEUE_FULL");
+    queue.ack(&out[1..]).await;
+    queue.enqueue_one(spec::job("y")).await;
+    assert_eq!(queue.status().await.jobs, 20);
 }

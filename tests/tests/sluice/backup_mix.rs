@@ -1,0 +1,195 @@
+//! A backup of all that there can be, taken while much of it changes: what was acknowledged is in it as it stood, or
+//! as it came to stand.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use sluice_proto::v1::{
+    BatchState, CancelJobRequest, DeleteQueueRequest, EnqueueRequest, EnqueueResponse, GetBatchRequest,
+    GetBatchResponse, GetQueueRequest, JobSpec, JobState, KeyRule, NodeSettings, OverflowPolicy, Queue,
+};
+use sluice_tests::load::{Load, Weight};
+use sluice_tests::{Setup, Sluiced, cli, spec, status, task};
+use tonic::{Code, Status};
+
+/// Takes a backup with the command line, and starts a server on what is restored of it.
+async fn copy(server: &Sluiced, file: &Path) -> Sluiced {
+    let said = cli::run(server, &["backup", file.to_str().unwrap()]).await;
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    let start = async |dir: std::path::PathBuf| {
+        let said = task::restore(file, &dir).await;
+        assert_eq!(said.code, 0, "{}", said.stderr);
+        let checked = task::check(&dir).await;
+        assert_eq!(checked.code, 0, "{}", checked.stdout);
+        assert!(checked.stdout.lines().last().unwrap().starts_with("ok: "), "{}", checked.stdout);
+    };
+    Setup::small_segments().start_on(start).await
+}
+
+/// Where every job of a queue stands.
+async fn states(server: &Sluiced, queue: &str) -> BTreeMap<String, JobState> {
+    let jobs = server.queue(queue).list(&[], 1_000).await;
+    jobs.into_iter().map(|job| (job.job_id.clone(), job.state())).collect()
+}
+
+async fn settings(server: &Sluiced, name: &str) -> Result<Queue, Status> {
+    let answer = server.admin().get_queue(GetQueueRequest { name: name.to_owned() }).await?;
+    Ok(answer.into_inner().queue.unwrap())
+}
+
+async fn delete(server: &Sluiced, name: &str) {
+    server.admin().delete_queue(DeleteQueueRequest { name: name.to_owned(), force: true }).await.unwrap();
+}
+
+async fn fill(server: &Sluiced, name: &str, jobs: usize) {
+    for _ in 0..jobs / 500 {
+        server.queue(name).enqueue(spec::jobs(name, 500)).await;
+    }
+}
+
+fn is_at_rest(state: JobState) -> bool {
+    use JobState::{Cancelled, Completed, Dead, Drained, Dropped, Expired};
+    [Completed, Dead, Cancelled, Expired, Dropped, Drained].contains(&state)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn backup_under_load_with_drops_cancels_and_expiries_keeps_every_acknowledged_job() {
+    let server = Setup::small_segments().start().await;
+    let busy = Queue {
+        max_jobs: Some(100),
+        overflow_policy: OverflowPolicy::DropOldest.into(),
+        retention_bytes: Some(1 << 40),
+        ..spec::retrying(5, Duration::ZERO)
+    };
+    server.queue("busy").put(busy).await;
+    // Producers heed no backlog that the queue cannot have: it is full, and drops.
+    let weight = Weight { producers: 3, workers: 1, payload_bytes: 1_000, backlog: 4_000 };
+    let load = Load::begin(&server, "busy", weight, fastrand::u64(..1_000_000));
+    let every_end = |status: &sluice_proto::v1::QueueStatus| {
+        let totals = status.totals.clone().unwrap_or_default();
+        [totals.completed, totals.dropped, totals.cancelled, totals.expired].into_iter().all(|n| n > 10)
+    };
+    server.queue("busy").until(every_end).await;
+
+    // One queue is deleted before, and is another since; one is deleted while the backup is taken.
+    fill(&server, "doomed", 1_000).await;
+    fill(&server, "going", 2_000).await;
+    delete(&server, "doomed").await;
+    let anew = server.queue("doomed").enqueue(spec::jobs("new", 3)).await;
+    let before = states(&server, "busy").await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("backup");
+    let (copy, ()) = tokio::join!(copy(&server, &file), delete(&server, "going"));
+
+    let after = states(&copy, "busy").await;
+    let lost: Vec<_> = before.keys().filter(|id| !after.contains_key(*id)).collect();
+    assert!(lost.is_empty(), "{} of {} lost: {:?}", lost.len(), before.len(), &lost[..lost.len().min(9)]);
+    for (id, state) in &before {
+        assert!(!is_at_rest(*state) || after[id] == *state, "{id} was {state:?} and is {:?}", after[id]);
+    }
+    let live = after.values().filter(|state| !is_at_rest(**state)).count() as u64;
+    assert_eq!(copy.queue("busy").status().await.jobs, live, "it is counted as it is listed");
+    assert!(live <= 100, "no more than there is room for: {live}");
+    let doomed = states(&copy, "doomed").await;
+    assert_eq!(doomed.keys().cloned().collect::<Vec<_>>(), anew, "the deleted queue's jobs are gone");
+    match settings(&copy, "going").await {
+        Ok(_) => assert_eq!(states(&copy, "going").await.len(), 2_000, "whole"),
+        Err(status) => {
+            assert_eq!(status.code(), Code::NotFound);
+            assert_eq!(states(&copy, "going").await.len(), 0, "or not at all");
+        }
+    }
+    drop(load);
+}
+
+/// What the calm queue's producer says, and says again.
+fn request(request_id: &str) -> EnqueueRequest {
+    let job = |n: u64| JobSpec {
+        batch_id: "letter".to_owned(),
+        idempotency_key: format!("recipient-{n}"),
+        ttl: Some(spec::millis(3_600_000 * (n + 1))),
+        ..spec::keyed("bot1/group", &format!("hello {n}"))
+    };
+    EnqueueRequest {
+        queue: "calm".to_owned(),
+        jobs: (0..5).map(job).collect(),
+        request_id: request_id.to_owned(),
+        batch_totals: [("letter".to_owned(), 6)].into(),
+        ..Default::default()
+    }
+}
+
+async fn enqueue(server: &Sluiced, request: EnqueueRequest) -> Result<EnqueueResponse, Status> {
+    Ok(server.client().enqueue(request).await?.into_inner())
+}
+
+async fn batch(server: &Sluiced) -> GetBatchResponse {
+    let request =
+        GetBatchRequest { queue: "calm".to_owned(), batch_id: "letter".to_owned(), wait_timeout: None };
+    server.client().get_batch(request).await.unwrap().into_inner()
+}
+
+#[tokio::test]
+#[ignore = "a restored job must read like the one before: to be looked into"]
+async fn promises_of_batches_keys_requests_and_capacities_come_back_with_their_jobs() {
+    let server = Setup::small_segments().start().await;
+    let rule = KeyRule {
+        key_pattern: "bot*".to_owned(),
+        settings: Some(NodeSettings { max_jobs: Some(5), ..Default::default() }),
+    };
+    let calm = Queue {
+        max_jobs: Some(7),
+        key_rules: vec![rule],
+        flow_hint: Some(sluice_proto::v1::FlowHintPolicy::default()),
+        ..spec::retrying(5, Duration::from_secs(3_600))
+    };
+    let queue = server.queue("calm");
+    queue.put(calm).await;
+    let first = enqueue(&server, request("request-1")).await.unwrap();
+    let ids: Vec<String> = first.jobs.iter().map(|job| job.job_id.clone()).collect();
+    let out = queue.lease(3).await;
+    queue.ack(&out[..1]).await;
+    for id in [&ids[1], &ids[4]] {
+        server.client().cancel_job(CancelJobRequest { job_id: id.clone() }).await.unwrap();
+    }
+    let said = (settings(&server, "calm").await.unwrap(), batch(&server).await, queue.status().await);
+    let jobs = queue.list(&[], 100).await;
+    assert_eq!((said.1.state(), said.1.jobs, said.1.total_jobs), (BatchState::Running, 5, Some(6)));
+
+    let directory = tempfile::tempdir().unwrap();
+    let copy = copy(&server, &directory.path().join("backup")).await;
+    let queue = copy.queue("calm");
+    let status = queue.status().await;
+    assert_eq!((settings(&copy, "calm").await.unwrap(), batch(&copy).await), (said.0, said.1));
+    assert_eq!((status.counts, status.totals, status.bytes), (said.2.counts, said.2.totals, said.2.bytes));
+    for (before, after) in jobs.iter().zip(queue.list(&[], 100).await) {
+        assert_eq!((&before.job_id, before.state()), (&after.job_id, after.state()));
+        assert_eq!((&before.payload, &before.key), (&after.payload, &after.key));
+        assert_eq!(before.cancel_requested, after.cancel_requested);
+        assert!(spec::same_moment(before.expire_time, after.expire_time), "{before:?} {after:?}");
+    }
+
+    // The same request has the same answer, the same keys the same jobs.
+    let again = enqueue(&copy, request("request-1")).await.unwrap();
+    assert_eq!(again.jobs, first.jobs);
+    let twins = enqueue(&copy, request("request-2")).await.unwrap();
+    assert!(twins.jobs.iter().zip(&ids).all(|(twin, id)| twin.duplicate && twin.job_id == *id), "{twins:?}");
+    let other = EnqueueRequest { jobs: spec::jobs("other", 1), ..request("request-1") };
+    status::refused(enqueue(&copy, other).await, Code::InvalidArgument, "REQUEST_ID_REUSED");
+    // Three of five places at the key are taken, and three of seven in the queue.
+    let more = |jobs: Vec<JobSpec>| EnqueueRequest { queue: "calm".to_owned(), jobs, ..Default::default() };
+    let keyed = |count| more((0..count).map(|_| spec::keyed("bot1/x", "x")).collect());
+    status::refused(enqueue(&copy, keyed(3)).await, Code::ResourceExhausted, "QUEUE_FULL");
+    enqueue(&copy, keyed(2)).await.unwrap();
+    status::refused(enqueue(&copy, more(spec::jobs("x", 3))).await, Code::ResourceExhausted, "QUEUE_FULL");
+    enqueue(&copy, more(spec::jobs("x", 2))).await.unwrap();
+
+    // The cancelled one in a worker's hands is cancelled when it comes back; the batch goes on to its end.
+    queue.ack(&out[2..]).await;
+    let result = queue.try_nack(spec::nack(&out[1], sluice_proto::v1::NackReason::Failed)).await;
+    assert_eq!((result.error.clone(), result.state()), (None, JobState::Cancelled));
+    let rest = batch(&copy).await;
+    let counts = rest.counts.unwrap();
+    assert_eq!((counts.completed, counts.cancelled, counts.ready), (2, 2, 1));
+}
