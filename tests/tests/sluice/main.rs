@@ -37,7 +37,6 @@ mod overflow;
 mod page;
 mod pause;
 mod payload;
-mod pressure;
 mod put_queue;
 mod python;
 mod readme;
