@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use sluice_proto::v1::{
-    Ack, AckRequest, CancelJobRequest, EnqueueRequest, EnqueueResponse, GetQueueStatusRequest, ItemError,
-    JobSpec, JobState, LeaseRequest, LeasedJob, Nack, NackReason, NackRequest,
+    Ack, AckRequest, EnqueueRequest, EnqueueResponse, GetQueueStatusRequest, ItemError, JobSpec, JobState,
+    LeaseRequest, LeasedJob, Nack, NackReason, NackRequest,
 };
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
@@ -175,17 +175,11 @@ impl Client {
     }
 
     async fn enqueue(&mut self, jobs: &[JobSpec], request_id: &str) -> Vec<String> {
-        let request = EnqueueRequest {
-            queue: self.queue.name().to_owned(),
-            jobs: jobs.to_vec(),
-            request_id: request_id.to_owned(),
-            ..EnqueueRequest::default()
-        };
+        let request =
+            EnqueueRequest { request_id: request_id.to_owned(), ..self.queue.enqueue_request(jobs.to_vec()) };
         loop {
             let begin = self.history.now();
-            let mut rpc = self.queue.rpc.clone();
-            if let Some(answer) = answered(async { rpc.enqueue(request.clone()).await }).await {
-                let answer = answer.into_inner();
+            if let Some(answer) = answered(self.queue.enqueue_by(request.clone())).await {
                 self.history.note(begin, enqueued(&request, &answer));
                 return answer.jobs.into_iter().map(|job| job.job_id).collect();
             }
@@ -196,10 +190,9 @@ impl Client {
     async fn cancel(&mut self, job: String) {
         loop {
             let begin = self.history.now();
-            let mut rpc = self.queue.rpc.clone();
             let call = async {
-                match rpc.cancel_job(CancelJobRequest { job_id: job.clone() }).await {
-                    Ok(answer) => Ok(answer.into_inner().job),
+                match self.queue.try_cancel(&job).await {
+                    Ok(job) => Ok(Some(job)),
                     // At rest; or lost, which the judge will see.
                     Err(status) if [Code::FailedPrecondition, Code::NotFound].contains(&status.code()) => {
                         Ok(None)

@@ -8,11 +8,12 @@ use sluice_proto::v1::queue_service_client::QueueServiceClient;
 use sluice_proto::v1::{
     Ack, AckRequest, AckResult, CancelJobRequest, DeleteQueueRequest, DrainRequest, DrainResponse,
     EnqueueRequest, EnqueueResponse, ExtendLeaseRequest, ExtendLeaseResult, GetBatchRequest,
-    GetBatchResponse, GetJobRequest, GetQueueStatusRequest, Job, JobFilter, JobSpec, JobState,
-    LeaseExtension, LeaseRequest, LeasedJob, ListJobsRequest, Nack, NackReason, NackRequest, NackResult,
-    PauseQueueRequest, PurgeJobsRequest, PutQueueRequest, QueueStatus, RequeueJobsRequest,
+    GetBatchResponse, GetJobRequest, GetQueueRequest, GetQueueStatusRequest, Job, JobFilter, JobSpec,
+    JobState, LeaseExtension, LeaseRequest, LeasedJob, ListJobsRequest, Nack, NackReason, NackRequest,
+    NackResult, PauseQueueRequest, PurgeJobsRequest, PutQueueRequest, QueueStatus, RequeueJobsRequest,
     ResumeQueueRequest, UpdateJobRequest, WatchQueueRequest,
 };
+use tokio::task::JoinHandle;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
@@ -70,13 +71,8 @@ impl Queue {
     /// # Errors
     /// What the server answered.
     pub async fn try_enqueue(&self, jobs: Vec<JobSpec>, request_id: &str) -> Result<Vec<String>, Status> {
-        let request = EnqueueRequest {
-            queue: self.name.clone(),
-            jobs,
-            request_id: request_id.to_owned(),
-            ..Default::default()
-        };
-        let answer = self.rpc.clone().enqueue(request).await?.into_inner();
+        let request = EnqueueRequest { request_id: request_id.to_owned(), ..self.enqueue_request(jobs) };
+        let answer = self.enqueue_by(request).await?;
         Ok(answer.jobs.into_iter().map(|job| job.job_id).collect())
     }
 
@@ -92,6 +88,18 @@ impl Queue {
     /// What the server answered.
     pub async fn enqueue_by(&self, request: EnqueueRequest) -> Result<EnqueueResponse, Status> {
         Ok(self.rpc.clone().enqueue(request).await?.into_inner())
+    }
+
+    /// One more who waits a minute for room; returns when the server has it in its line.
+    pub async fn caller(&self, request: EnqueueRequest) -> JoinHandle<Result<EnqueueResponse, Status>> {
+        let before = self.status().await.waiting_enqueues;
+        let request = EnqueueRequest { wait_timeout: Some(spec::millis(60_000)), ..request };
+        let calling = tokio::spawn({
+            let queue = self.clone();
+            async move { queue.enqueue_by(request).await }
+        });
+        self.until(|status| status.waiting_enqueues == before + 1).await;
+        calling
     }
 
     /// What it would be to lease `max_jobs` without waiting.
@@ -128,6 +136,13 @@ impl Queue {
         }
     }
 
+    /// Leases what is there now, and acks it; its payloads.
+    pub async fn finish(&self, max_jobs: u32) -> Vec<String> {
+        let out = self.lease(max_jobs).await;
+        self.ack(&out).await;
+        spec::texts(&out)
+    }
+
     /// Acks; what came of each.
     pub async fn try_ack(&self, acks: Vec<Ack>) -> Vec<AckResult> {
         self.rpc.clone().ack(AckRequest { acks }).await.unwrap().into_inner().results
@@ -138,6 +153,13 @@ impl Queue {
         let result = self.try_nack(spec::nack(job, reason)).await;
         assert_eq!(result.error, None, "nack of {}", result.job_id);
         result
+    }
+
+    /// Nacks jobs that will never succeed: each is DEAD.
+    pub async fn reject(&self, jobs: &[LeasedJob]) {
+        let nacks = jobs.iter().map(|job| spec::nack(job, NackReason::Rejected)).collect();
+        let answer = self.rpc.clone().nack(NackRequest { nacks }).await.unwrap().into_inner();
+        assert!(answer.results.iter().all(|result| result.state() == JobState::Dead), "{answer:?}");
     }
 
     /// Nacks one job; what came of it.
@@ -182,16 +204,6 @@ impl Queue {
         let job = self.rpc.clone().get_job(request).await.unwrap().into_inner().job.unwrap();
         assert!(job.end_time.is_some(), "a job is at rest within 30 s: {job:?}");
         job
-    }
-
-    /// Reads a job when it is at rest, or as it stands after a minute.
-    ///
-    /// # Errors
-    /// What the server answered.
-    pub async fn try_rest(&self, job_id: &str) -> Result<Job, Status> {
-        let wait_timeout = Some(spec::millis(60_000));
-        let request = GetJobRequest { job_id: job_id.to_owned(), wait_timeout, ..Default::default() };
-        Ok(self.rpc.clone().get_job(request).await?.into_inner().job.unwrap())
     }
 
     /// Gives a job up.
@@ -250,9 +262,23 @@ impl Queue {
         self.job(job_id).await.state()
     }
 
+    /// Its settings.
+    ///
+    /// # Errors
+    /// What the server answered.
+    pub async fn try_settings(&self) -> Result<sluice_proto::v1::Queue, Status> {
+        let request = GetQueueRequest { name: self.name.clone() };
+        Ok(self.admin.clone().get_queue(request).await?.into_inner().queue.unwrap())
+    }
+
     /// How it stands.
     pub async fn status(&self) -> QueueStatus {
-        let request = GetQueueStatusRequest { queue: self.name.clone(), ..Default::default() };
+        self.key_status("").await
+    }
+
+    /// How a key of it stands; it as a whole when that is empty.
+    pub async fn key_status(&self, key: &str) -> QueueStatus {
+        let request = GetQueueStatusRequest { queue: self.name.clone(), key: key.to_owned() };
         self.rpc.clone().get_queue_status(request).await.unwrap().into_inner().status.unwrap()
     }
 

@@ -210,6 +210,13 @@ impl Sluiced {
         Endpoint::from_shared(self.url()).unwrap().tcp_nodelay(true).connect_lazy()
     }
 
+    /// A connection with a window of few messages: what does not fit, the server has to keep back.
+    #[must_use]
+    pub fn narrow_channel(&self) -> Channel {
+        let endpoint = Endpoint::from_shared(self.url()).unwrap();
+        endpoint.initial_stream_window_size(512).initial_connection_window_size(65_535).connect_lazy()
+    }
+
     /// Where it speaks gRPC.
     #[must_use]
     pub fn url(&self) -> String {

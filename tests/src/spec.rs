@@ -3,7 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use sluice_proto::v1::{Ack, JobSpec, LeasedJob, Nack, NackReason, OverflowPolicy, Queue, RetryPolicy};
+use sluice_proto::v1::{
+    Ack, JobSpec, LeasedJob, Nack, NackReason, OverflowPolicy, Queue, RetryPolicy, StateCounts,
+};
 
 /// A job with a payload and nothing else.
 #[must_use]
@@ -51,6 +53,14 @@ pub fn retrying(max_attempts: u32, wait: Duration) -> Queue {
 #[must_use]
 pub fn bounded(max_jobs: u64, policy: OverflowPolicy) -> Queue {
     Queue { max_jobs: Some(max_jobs), overflow_policy: policy.into(), ..Queue::default() }
+}
+
+/// Jobs in whatever state.
+#[must_use]
+pub fn sum(counts: &StateCounts) -> u64 {
+    let c = counts;
+    let live = c.scheduled + c.ready + c.leased + c.retrying;
+    live + c.completed + c.dead + c.cancelled + c.expired + c.dropped + c.drained
 }
 
 /// The ack of a delivery.

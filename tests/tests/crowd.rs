@@ -18,13 +18,9 @@ const CAPACITY: u64 = 100;
 
 /// Enqueues the job `n`, and waits for room; gives its id.
 async fn call(queue: Queue, n: usize) -> Result<String, Status> {
-    let request = EnqueueRequest {
-        queue: queue.name().to_owned(),
-        jobs: vec![spec::job(&n.to_string())],
-        wait_timeout: Some(spec::millis(60_000)),
-        ..EnqueueRequest::default()
-    };
-    let answer = queue.rpc.clone().enqueue(request).await?.into_inner();
+    let request = queue.enqueue_request(vec![spec::job(&n.to_string())]);
+    let wait_timeout = Some(spec::millis(60_000));
+    let answer = queue.enqueue_by(EnqueueRequest { wait_timeout, ..request }).await?;
     Ok(answer.jobs.into_iter().map(|job| job.job_id).collect())
 }
 
@@ -48,12 +44,8 @@ async fn s4_1_ten_thousand_callers_wait_for_room_and_half_of_them_give_up() {
     let mut chance = fastrand::Rng::with_seed(seed);
     let mut server = Sluiced::fresh().await;
     let queue = server.queue("crowd");
-    let settings = Settings {
-        max_jobs: Some(CAPACITY),
-        overflow_policy: OverflowPolicy::Wait.into(),
-        retention_bytes: Some(1 << 30),
-        ..Settings::default()
-    };
+    let settings =
+        Settings { retention_bytes: Some(1 << 30), ..spec::bounded(CAPACITY, OverflowPolicy::Wait) };
     queue.put(settings).await;
     queue.enqueue(spec::jobs("first", CAPACITY as usize)).await;
     let callers = line_up(&server, &queue).await;

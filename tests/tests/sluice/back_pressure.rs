@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use sluice_proto::v1::Queue as Settings;
+use sluice_proto::v1::OverflowPolicy;
 use sluice_tests::{Sluiced, cli, spec};
 
 #[tokio::test]
 async fn s4_2_send_to_a_full_inbox_waits_tries_again_and_fails_after_5_s() {
     let server = Sluiced::fresh().await;
     let queue = server.queue("inbox");
-    queue.put(Settings { max_jobs: Some(1), ..Settings::default() }).await;
+    queue.put(spec::bounded(1, OverflowPolicy::Reject)).await;
     queue.enqueue(spec::jobs("x", 1)).await;
     let began = Instant::now();
     let said = cli::run(&server, &["enqueue", "-q", "inbox", "--payload", "y"]).await;
@@ -23,7 +23,7 @@ async fn s4_2_send_to_a_full_inbox_waits_tries_again_and_fails_after_5_s() {
 async fn s4_2_send_succeeds_when_room_comes_meanwhile() {
     let server = Sluiced::fresh().await;
     let queue = server.queue("inbox");
-    queue.put(Settings { max_jobs: Some(1), ..Settings::default() }).await;
+    queue.put(spec::bounded(1, OverflowPolicy::Reject)).await;
     queue.enqueue(spec::jobs("x", 1)).await;
     let send = ["enqueue", "-q", "inbox", "--payload", "y", "--wait-room", "60s"];
     let (said, ()) = tokio::join!(cli::run(&server, &send), async {
@@ -39,7 +39,7 @@ async fn s4_2_send_succeeds_when_room_comes_meanwhile() {
 async fn s4_6_capacity_is_checked_and_all_numbers_are_there_as_json() {
     let server = Sluiced::fresh().await;
     let queue = server.queue("inbox");
-    queue.put(Settings { max_jobs: Some(4), ..Settings::default() }).await;
+    queue.put(spec::bounded(4, OverflowPolicy::Reject)).await;
     queue.enqueue(spec::jobs("x", 3)).await;
     let check = ["queue", "capacity", "inbox", "-o", "json"];
     let said = cli::run(&server, &check).await;

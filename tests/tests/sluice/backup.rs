@@ -10,17 +10,18 @@ use sluice_tests::load::{Load, Weight};
 use sluice_tests::{Setup, Sluiced, cli, spec, task};
 
 /// Takes a backup with the command line.
-async fn back_up(server: &Sluiced, file: &Path) {
+pub(crate) async fn back_up(server: &Sluiced, file: &Path) {
     let said = cli::run(server, &["backup", file.to_str().unwrap()]).await;
     assert_eq!(said.code, 0, "{}", said.stderr);
 }
 
 /// A server on what is restored of `file`; its store is whole.
-async fn restored(setup: Setup, file: PathBuf) -> Sluiced {
+pub(crate) async fn restored(setup: Setup, file: PathBuf) -> Sluiced {
     let start = async |dir: PathBuf| {
         let said = task::restore(&file, &dir).await;
         assert_eq!(said.code, 0, "{}", said.stderr);
         let checked = task::check(&dir).await;
+        assert_eq!(checked.code, 0, "{}", checked.stdout);
         assert!(checked.stdout.starts_with("ok: "), "{}", checked.stdout);
     };
     setup.start_on(start).await

@@ -10,6 +10,8 @@ use sluice_tests::{Setup, Sluiced, binary, cli, spec, task};
 use tempfile::TempDir;
 use tokio::process::Command;
 
+use crate::backup::back_up;
+
 /// A directory with a backup of a queue with jobs in some states.
 async fn backed_up() -> (TempDir, PathBuf) {
     let server = Sluiced::fresh().await;
@@ -23,8 +25,7 @@ async fn backed_up() -> (TempDir, PathBuf) {
     queue.enqueue_one(JobSpec { delay: Some(spec::millis(3_600_000)), ..spec::job("later") }).await;
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("backup");
-    let said = cli::run(&server, &["backup", file.to_str().unwrap()]).await;
-    assert_eq!(said.code, 0, "{}", said.stderr);
+    back_up(&server, &file).await;
     (directory, file)
 }
 

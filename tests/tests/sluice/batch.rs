@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use sluice_proto::v1::{
-    BatchState, CancelJobRequest, EnqueueRequest, JobSpec, JobState, LeasedJob, NackReason, NackRequest,
-    Queue as Settings, StateCounts, UpdateJobRequest,
+    BatchState, EnqueueRequest, JobSpec, JobState, NackReason, Queue as Settings, StateCounts,
+    UpdateJobRequest,
 };
 use sluice_tests::{Queue, Sluiced, cli, spec, status};
 use tonic::Code;
@@ -22,38 +22,22 @@ fn jobs(count: usize) -> Vec<JobSpec> {
 }
 
 async fn enqueue(queue: &Queue, jobs: Vec<JobSpec>, total: Option<u64>) -> Vec<String> {
-    let request = EnqueueRequest {
-        queue: queue.name().to_owned(),
-        jobs,
-        batch_totals: total.map(|total| (BATCH.to_owned(), total)).into_iter().collect(),
-        ..Default::default()
-    };
-    let answer = queue.rpc.clone().enqueue(request).await.unwrap().into_inner();
+    let batch_totals = total.map(|total| (BATCH.to_owned(), total)).into_iter().collect();
+    let answer =
+        queue.enqueue_by(EnqueueRequest { batch_totals, ..queue.enqueue_request(jobs) }).await.unwrap();
     answer.jobs.into_iter().map(|job| job.job_id).collect()
-}
-
-fn sum(counts: &StateCounts) -> u64 {
-    let c = counts;
-    let live = c.scheduled + c.ready + c.leased + c.retrying;
-    live + c.completed + c.dead + c.cancelled + c.expired + c.dropped + c.drained
 }
 
 /// Reads the batch, which must stand so.
 async fn stands(queue: &Queue, state: BatchState, counts: StateCounts) {
     let batch = queue.try_batch(BATCH, Duration::ZERO).await.unwrap();
     assert_eq!((batch.state(), batch.counts), (state, Some(counts)));
-    assert_eq!(batch.jobs, sum(&counts));
+    assert_eq!(batch.jobs, spec::sum(&counts));
 }
 
 /// No job is in any state.
 fn none() -> StateCounts {
     StateCounts::default()
-}
-
-async fn reject(queue: &Queue, jobs: &[LeasedJob]) {
-    let nacks = jobs.iter().map(|job| spec::nack(job, NackReason::Rejected)).collect();
-    let answer = queue.rpc.clone().nack(NackRequest { nacks }).await.unwrap().into_inner();
-    assert!(answer.results.iter().all(|result| result.state() == JobState::Dead), "{answer:?}");
 }
 
 #[tokio::test]
@@ -73,7 +57,7 @@ async fn s1_1_batch_is_pending_then_running_then_completed() {
     stands(&queue, Running, StateCounts { ready: 1, scheduled: 1, completed: 1, ..none() }).await;
 
     let now = UpdateJobRequest { job_id, delay: Some(spec::millis(0)), ..Default::default() };
-    queue.rpc.clone().update_job(now).await.unwrap();
+    queue.try_update(now).await.unwrap();
     stands(&queue, Running, StateCounts { ready: 2, completed: 1, ..none() }).await;
     let out = queue.lease(5).await;
     assert_eq!(out.len(), 5);
@@ -94,11 +78,11 @@ async fn s1_1_batch_with_some_failures_is_partial_and_with_failures_alone_failed
         if acks > 0 {
             queue.ack(&out[..acks]).await;
         }
-        reject(&queue, &out[acks..2]).await;
+        queue.reject(&out[acks..2]).await;
         let dead = 2 - acks as u64;
         let some = StateCounts { completed: acks as u64, dead, ..none() };
         stands(&queue, Running, StateCounts { leased: 1, ..some }).await;
-        reject(&queue, &out[2..]).await;
+        queue.reject(&out[2..]).await;
         stands(&queue, state, StateCounts { dead: dead + 1, ..some }).await;
         server.kill_and_start().await;
         stands(&queue, state, StateCounts { dead: dead + 1, ..some }).await;
@@ -111,8 +95,7 @@ async fn every_rest_but_completed_counts_as_failed() {
     let queue = server.queue("rest");
     let short = JobSpec { ttl: Some(spec::millis(1)), ..spec::job("expires") };
     let ids = enqueue(&queue, vec![of_batch(short), of_batch(spec::job("is cancelled"))], None).await;
-    let job_id = ids[1].clone();
-    queue.rpc.clone().cancel_job(CancelJobRequest { job_id }).await.unwrap();
+    queue.try_cancel(&ids[1]).await.unwrap();
     queue.until(|status| status.counts.unwrap_or_default().expired == 1).await;
     stands(&queue, Failed, StateCounts { cancelled: 1, expired: 1, ..none() }).await;
     enqueue(&queue, jobs(1), None).await;
@@ -137,12 +120,12 @@ async fn counts_follow_retry_expiry_of_leases_requeue_and_purge() {
     stands(&queue, Running, StateCounts { leased: 2, ..none() }).await;
     queue.nack(&out[0], NackReason::Failed).await;
     stands(&queue, Running, StateCounts { leased: 1, retrying: 1, ..none() }).await;
-    reject(&queue, &out[1..]).await;
+    queue.reject(&out[1..]).await;
     stands(&queue, Running, StateCounts { retrying: 1, dead: 1, ..none() }).await;
     // The second and last attempt ends with its lease.
     let (job_id, delay) = (spec::id(&out[0]), Some(spec::millis(0)));
     let now = UpdateJobRequest { job_id, delay, ..Default::default() };
-    queue.rpc.clone().update_job(now).await.unwrap();
+    queue.try_update(now).await.unwrap();
     stands(&queue, Running, StateCounts { ready: 1, dead: 1, ..none() }).await;
     let out = queue.lease(1).await;
     stands(&queue, Running, StateCounts { leased: 1, dead: 1, ..none() }).await;
@@ -267,7 +250,7 @@ async fn wait_returns_when_the_batch_is_final_or_its_time_is_up() {
     queue.ack(&out[..1]).await;
     stands(&queue, Running, StateCounts { leased: 1, completed: 1, ..none() }).await;
     assert!(!waiting.is_finished(), "one of two is not all");
-    reject(&queue, &out[1..]).await;
+    queue.reject(&out[1..]).await;
     let done = tokio::time::timeout(Duration::from_secs(30), waiting).await.unwrap().unwrap();
     assert_eq!((done.state(), done.jobs), (Partial, 2));
 }
@@ -296,7 +279,7 @@ async fn s1_1_command_line_shows_a_batch_and_waits_for_its_end() {
     assert_eq!((code, &batch["counts"]["ready"]), (4, &2.into()), "not final in time");
     let out = queue.lease(2).await;
     queue.ack(&out[..1]).await;
-    let (waited, ()) = tokio::join!(json(&["batch", "wait", "--wait", "60s"]), reject(&queue, &out[1..]));
+    let (waited, ()) = tokio::join!(json(&["batch", "wait", "--wait", "60s"]), queue.reject(&out[1..]));
     assert_eq!(waited.0, 5, "{}", waited.1);
     assert!(waited.1["state"].as_str().unwrap().eq_ignore_ascii_case("partial"), "{}", waited.1);
     assert_eq!((&waited.1["counts"]["completed"], &waited.1["counts"]["dead"]), (&1.into(), &1.into()));

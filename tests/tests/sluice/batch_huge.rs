@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sluice_proto::v1::{
-    BatchState, EnqueueRequest, GetBatchResponse, JobSpec, JobState, LeaseRequest, LeasedJob, NackReason,
-    NackRequest, StateCounts,
+    BatchState, EnqueueRequest, GetBatchResponse, JobSpec, LeaseRequest, LeasedJob, StateCounts,
 };
 use sluice_tests::{Queue, Sluiced, spec};
 use tokio::task::JoinSet;
@@ -16,18 +15,6 @@ use BatchState::{Partial, Pending, Running};
 
 const BATCH: &str = "msg-17";
 const ALL: u64 = 100_000;
-
-fn sum(counts: &StateCounts) -> u64 {
-    let c = counts;
-    let live = c.scheduled + c.ready + c.leased + c.retrying;
-    live + c.completed + c.dead + c.cancelled + c.expired + c.dropped + c.drained
-}
-
-async fn reject(queue: &Queue, jobs: &[LeasedJob]) {
-    let nacks = jobs.iter().map(|job| spec::nack(job, NackReason::Rejected)).collect();
-    let answer = queue.rpc.clone().nack(NackRequest { nacks }).await.unwrap().into_inner();
-    assert!(answer.results.iter().all(|result| result.state() == JobState::Dead), "{answer:?}");
-}
 
 /// How many jobs were sent, and how many of them the server has answered for.
 #[derive(Default)]
@@ -44,13 +31,8 @@ async fn produce(queue: Queue, sent: Arc<Sent>, requests: std::ops::Range<u64>) 
         };
         let jobs: Vec<JobSpec> = (request * 1_000..(request + 1) * 1_000).map(job).collect();
         sent.sent.fetch_add(1_000, Ordering::SeqCst);
-        let request = EnqueueRequest {
-            queue: queue.name().to_owned(),
-            jobs,
-            batch_totals: [(BATCH.to_owned(), ALL)].into(),
-            ..Default::default()
-        };
-        queue.rpc.clone().enqueue(request).await.unwrap();
+        let batch_totals = [(BATCH.to_owned(), ALL)].into();
+        queue.enqueue_by(EnqueueRequest { batch_totals, ..queue.enqueue_request(jobs) }).await.unwrap();
         sent.answered.fetch_add(1_000, Ordering::SeqCst);
     }
 }
@@ -67,7 +49,7 @@ async fn work(queue: Queue, settled: Arc<AtomicU64>) {
             queue.ack(&good).await;
         }
         if !bad.is_empty() {
-            reject(&queue, &bad).await;
+            queue.reject(&bad).await;
         }
         settled.fetch_add(count, Ordering::SeqCst);
     }
@@ -89,8 +71,11 @@ async fn observe(queue: Queue, sent: Arc<Sent>) -> (GetBatchResponse, u64) {
         };
         looks += 1;
         let counts = batch.counts.unwrap();
-        assert!((least..=most).contains(&sum(&counts)), "look {looks}: {least} to {most}, and {counts:?}");
-        assert_eq!((batch.jobs, batch.total_jobs), (sum(&counts), Some(ALL)));
+        assert!(
+            (least..=most).contains(&spec::sum(&counts)),
+            "look {looks}: {least} to {most}, and {counts:?}"
+        );
+        assert_eq!((batch.jobs, batch.total_jobs), (spec::sum(&counts), Some(ALL)));
         assert_eq!(batch.jobs % 1_000, 0, "a request is in whole or not at all");
         assert!(counts.completed >= at_rest.0 && counts.dead >= at_rest.1, "{counts:?} after {at_rest:?}");
         at_rest = (counts.completed, counts.dead);

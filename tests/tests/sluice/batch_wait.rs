@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use sluice_proto::v1::{BatchState, DeleteQueueRequest, GetBatchRequest, GetBatchResponse, JobSpec};
+use sluice_proto::v1::{BatchState, GetBatchResponse, JobSpec};
 use sluice_tests::{Queue, Sluiced, spec, status};
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
@@ -14,12 +14,7 @@ fn job() -> JobSpec {
 }
 
 async fn wait(queue: Queue, wait: Duration) -> Result<GetBatchResponse, Status> {
-    let request = GetBatchRequest {
-        queue: queue.name().to_owned(),
-        batch_id: BATCH.to_owned(),
-        wait_timeout: Some(spec::span(wait)),
-    };
-    Ok(queue.rpc.clone().get_batch(request).await?.into_inner())
+    queue.try_batch(BATCH, wait).await
 }
 
 /// Ends a batch of a queue of its own amid waits that begin one after another; how they were answered.
@@ -85,8 +80,7 @@ async fn wait_ends_when_its_queue_is_deleted() {
     let waiting = tokio::spawn(wait(server.queue("goes"), Duration::from_secs(60)));
     // An answer to a wait that is over shows that the one before it has begun.
     wait(queue.clone(), Duration::from_millis(500)).await.unwrap();
-    let request = DeleteQueueRequest { name: "goes".to_owned(), force: true };
-    server.admin().delete_queue(request).await.unwrap();
+    queue.try_delete(true).await.unwrap();
     let ended = tokio::time::timeout(Duration::from_secs(5), waiting).await;
     let ended = ended.expect("the batch is gone, and with it what was waited for").unwrap();
     status::refused(ended, Code::NotFound, "BATCH_NOT_FOUND");
@@ -100,8 +94,7 @@ async fn wait_that_outlives_its_batch_is_not_answered_with_what_was() {
     queue.enqueue_one(job()).await;
     let waiting = tokio::spawn(wait(server.queue("was"), Duration::from_secs(3)));
     wait(queue.clone(), Duration::from_millis(500)).await.unwrap();
-    let request = DeleteQueueRequest { name: "was".to_owned(), force: true };
-    server.admin().delete_queue(request).await.unwrap();
+    queue.try_delete(true).await.unwrap();
     status::refused(waiting.await.unwrap(), Code::NotFound, "BATCH_NOT_FOUND");
 }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use sluice_proto::v1::{
-    BatchState, CancelJobRequest, DeleteQueueRequest, EnqueueRequest, GetBatchRequest, GetBatchResponse,
-    JobSpec, JobState, LeaseRequest, NackReason, OverflowPolicy, Queue as Settings, StateCounts,
+    BatchState, EnqueueRequest, GetBatchResponse, JobSpec, JobState, LeaseRequest, NackReason,
+    OverflowPolicy, Queue as Settings, StateCounts,
 };
 use sluice_tests::{Queue, Setup, Sluiced, spec, status};
 use tonic::{Code, Status};
@@ -18,9 +18,7 @@ fn of_batch(batch_id: &str, job: JobSpec) -> JobSpec {
 }
 
 async fn batch(queue: &Queue, batch_id: &str) -> Result<GetBatchResponse, Status> {
-    let request =
-        GetBatchRequest { queue: queue.name().to_owned(), batch_id: batch_id.to_owned(), wait_timeout: None };
-    Ok(queue.rpc.clone().get_batch(request).await?.into_inner())
+    queue.try_batch(batch_id, Duration::ZERO).await
 }
 
 async fn stands(queue: &Queue, jobs: u64) -> (BatchState, StateCounts) {
@@ -36,28 +34,26 @@ fn none() -> StateCounts {
 
 /// A full queue lets its oldest job go for a new one.
 fn dropping() -> Settings {
-    let policy = OverflowPolicy::DropOldest.into();
-    Settings { max_jobs: Some(1), overflow_policy: policy, ..Settings::default() }
+    spec::bounded(1, OverflowPolicy::DropOldest)
 }
 
 /// Lets the one job of `queue` that waits end in this way.
 async fn end(queue: &Queue, job_id: &str, way: &str) {
-    let job_id = job_id.to_owned();
     match way {
         "acked" => queue.ack(&queue.lease(1).await).await,
         "spent" => {
             queue.put(spec::retrying(1, Duration::ZERO)).await;
             queue.nack(&queue.lease(1).await[0], NackReason::Failed).await;
         }
-        "cancelled" => drop(queue.rpc.clone().cancel_job(CancelJobRequest { job_id }).await.unwrap()),
+        "cancelled" => drop(queue.try_cancel(job_id).await.unwrap()),
         "cancelled in hand" => {
             let out = queue.lease(1).await;
-            queue.rpc.clone().cancel_job(CancelJobRequest { job_id }).await.unwrap();
+            queue.try_cancel(job_id).await.unwrap();
             queue.nack(&out[0], NackReason::Released).await;
         }
         "cancelled, yet acked" => {
             let out = queue.lease(1).await;
-            queue.rpc.clone().cancel_job(CancelJobRequest { job_id }).await.unwrap();
+            queue.try_cancel(job_id).await.unwrap();
             queue.ack(&out).await;
         }
         "expired in hand" => {
@@ -138,14 +134,14 @@ async fn what_was_not_put_in_is_in_no_batch() {
     // A duplicate joins no other batch, and a refused request begins none.
     queue.enqueue_one(once("other")).await;
     status::refused(batch(&queue, "other").await, Code::NotFound, "BATCH_NOT_FOUND");
-    queue.put(Settings { max_jobs: Some(2), ..Settings::default() }).await;
+    queue.put(spec::bounded(2, OverflowPolicy::Reject)).await;
     let request = EnqueueRequest {
         queue: "never".to_owned(),
         jobs: vec![of_batch("refused", spec::job("x"))],
         batch_totals: [("refused".to_owned(), 1), (BATCH.to_owned(), 9)].into(),
         ..EnqueueRequest::default()
     };
-    let refused = queue.rpc.clone().enqueue(request).await;
+    let refused = queue.enqueue_by(request).await;
     status::refused(refused, Code::ResourceExhausted, "QUEUE_FULL");
     status::refused(batch(&queue, "refused").await, Code::NotFound, "BATCH_NOT_FOUND");
     assert_eq!(batch(&queue, BATCH).await.unwrap().total_jobs, None, "nor does it announce a total");
@@ -161,7 +157,7 @@ async fn announced_batch_waits_for_its_first_job_and_goes_with_its_queue() {
         batch_totals: [(BATCH.to_owned(), 2)].into(),
         ..EnqueueRequest::default()
     };
-    queue.rpc.clone().enqueue(request).await.unwrap();
+    queue.enqueue_by(request).await.unwrap();
     for _ in 0..2 {
         assert_eq!(stands(&queue, 0).await, (Pending, none()), "none of it has come yet");
         assert_eq!(batch(&queue, BATCH).await.unwrap().total_jobs, Some(2));
@@ -170,8 +166,7 @@ async fn announced_batch_waits_for_its_first_job_and_goes_with_its_queue() {
     queue.enqueue_one(of_batch(BATCH, spec::job("x"))).await;
     assert_eq!(stands(&queue, 1).await, (Pending, StateCounts { ready: 1, ..none() }));
 
-    let request = DeleteQueueRequest { name: "announced".to_owned(), force: true };
-    server.admin().delete_queue(request).await.unwrap();
+    queue.try_delete(true).await.unwrap();
     status::refused(batch(&queue, BATCH).await, Code::NotFound, "BATCH_NOT_FOUND");
     queue.enqueue_one(of_batch(BATCH, spec::job("of another queue"))).await;
     let other = batch(&queue, BATCH).await.unwrap();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use sluice_proto::v1::{Ack, EnqueueRequest, JobSpec, JobState, NackReason, OverflowPolicy, Queue};
+use sluice_proto::v1::{Ack, JobSpec, JobState, NackReason, OverflowPolicy, Queue};
 use sluice_tests::{Setup, Sluiced, cli, spec, status};
 use tonic::Code;
 
@@ -146,21 +146,9 @@ async fn job_at_rest_cannot_be_cancelled() {
 async fn cancelled_job_makes_room_for_one_that_waits_for_it() {
     let server = Sluiced::fresh().await;
     let queue = server.queue("room");
-    let settings =
-        Queue { max_jobs: Some(1), overflow_policy: OverflowPolicy::Wait.into(), ..Queue::default() };
-    queue.put(settings).await;
+    queue.put(spec::bounded(1, OverflowPolicy::Wait)).await;
     let first = queue.enqueue_one(spec::job("first")).await;
-    let waiting = tokio::spawn({
-        let mut rpc = server.client();
-        let request = EnqueueRequest {
-            queue: "room".to_owned(),
-            jobs: spec::jobs("next", 1),
-            wait_timeout: Some(spec::millis(30_000)),
-            ..EnqueueRequest::default()
-        };
-        async move { rpc.enqueue(request).await }
-    });
-    queue.until(|status| status.waiting_enqueues == 1).await;
+    let waiting = queue.caller(queue.enqueue_request(spec::jobs("next", 1))).await;
     queue.try_cancel(&first).await.unwrap();
     waiting.await.unwrap().unwrap();
     assert_eq!(spec::texts(&queue.lease(10).await), ["next-0"]);

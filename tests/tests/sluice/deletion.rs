@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use sluice_proto::v1::{
-    BatchGetJobsRequest, EnqueueRequest, GetQueueRequest, JobSpec, JobState, ListQueuesRequest, NackReason,
-    OverflowPolicy, Queue as Settings, WatchQueuesRequest,
+    BatchGetJobsRequest, GetQueueRequest, JobSpec, JobState, ListQueuesRequest, NackReason, OverflowPolicy,
+    Queue as Settings, WatchQueuesRequest,
 };
 use sluice_tests::{Queue, Setup, Sluiced, cli, spec, status, task};
 use tonic::Code;
@@ -170,28 +170,14 @@ async fn drain_of_a_deleted_queue_says_nothing_about_the_next_of_its_name() {
 async fn who_waits_for_room_is_turned_away_and_who_waits_for_a_job_gets_the_next_queues() {
     let server = Sluiced::fresh().await;
     let queue = server.queue("waiters");
-    let full = Settings {
-        max_jobs: Some(1),
-        overflow_policy: OverflowPolicy::Wait.into(),
-        paused: true,
-        ..Settings::default()
-    };
+    let full = Settings { paused: true, ..spec::bounded(1, OverflowPolicy::Wait) };
     queue.put(full).await;
     queue.enqueue_one(spec::job("old")).await;
     let leasing = tokio::spawn({
         let queue = queue.clone();
         async move { queue.lease_next().await }
     });
-    let enqueueing = tokio::spawn({
-        let mut rpc = server.client();
-        let request = EnqueueRequest {
-            queue: "waiters".to_owned(),
-            jobs: spec::jobs("no room", 1),
-            wait_timeout: Some(spec::millis(60_000)),
-            ..EnqueueRequest::default()
-        };
-        async move { rpc.enqueue(request).await }
-    });
+    let enqueueing = queue.caller(queue.enqueue_request(spec::jobs("no room", 1))).await;
     queue.until(|status| (status.waiting_leases, status.waiting_enqueues) == (1, 1)).await;
     queue.try_delete(true).await.unwrap();
     status::refused(enqueueing.await.unwrap(), Code::NotFound, "QUEUE_NOT_FOUND");

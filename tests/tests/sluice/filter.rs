@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use sluice_proto::v1::{
-    CancelJobRequest, Job, JobFilter, JobSpec, JobState, ListJobsRequest, Nack, NackReason, PurgeJobsRequest,
+    Job, JobFilter, JobSpec, JobState, ListJobsRequest, Nack, NackReason, PurgeJobsRequest,
 };
 use sluice_tests::{Queue, Sluiced, spec, status};
 use tonic::Code;
@@ -71,7 +71,7 @@ async fn some_of_everything(queue: &Queue) {
         }
     }
     let job_id = queue.enqueue_one(spec::keyed("bot1/a", "cancelled")).await;
-    queue.rpc.clone().cancel_job(CancelJobRequest { job_id }).await.unwrap();
+    queue.try_cancel(&job_id).await.unwrap();
     queue.enqueue_one(JobSpec { delay: Some(spec::millis(3_600_000)), ..spec::job("scheduled") }).await;
     queue.enqueue_one(labelled(spec::keyed("bot1/a/x", "ready"), &[("lang", "en")])).await;
 }

@@ -8,8 +8,8 @@ use sluice_client::{Client, JobBuilder};
 use sluice_proto::v1::work_request::Message as Asked;
 use sluice_proto::v1::work_response::Message as Told;
 use sluice_proto::v1::{
-    EnqueueRequest, FlowHint, FlowHintPolicy, FlowHintStep, GetQueueRequest, LoadLevel, PutQueueRequest,
-    WorkRequest, WorkStart,
+    FlowHint, FlowHintPolicy, FlowHintStep, GetQueueRequest, LoadLevel, PutQueueRequest, WorkRequest,
+    WorkStart,
 };
 use sluice_tests::{Queue, Sluiced, cli, spec, status};
 use tonic::Code;
@@ -40,9 +40,7 @@ async fn put(queue: &Queue, policy: Option<FlowHintPolicy>) -> Option<FlowHintPo
 
 /// The hint of an Enqueue.
 async fn hinted(queue: &Queue) -> Option<FlowHint> {
-    let request =
-        EnqueueRequest { queue: queue.name().to_owned(), jobs: spec::jobs("x", 1), ..Default::default() };
-    queue.rpc.clone().enqueue(request).await.unwrap().into_inner().flow_hint
+    queue.enqueue_by(queue.enqueue_request(spec::jobs("x", 1))).await.unwrap().flow_hint
 }
 
 /// Enqueues, which is work for the machine, until the hint is of `level`.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use sluice_proto::v1::enqueue_stream_response::Outcome;
 use sluice_proto::v1::{
-    DeleteQueueRequest, EnqueueRequest, EnqueueStreamRequest, EnqueuedJob, JobSpec, JobState, OverflowPolicy,
+    EnqueueRequest, EnqueueStreamRequest, EnqueuedJob, JobSpec, JobState, OverflowPolicy,
 };
 use sluice_tests::sluiced::Setup;
 use sluice_tests::{Queue, Sluiced, spec, status};
@@ -24,13 +24,8 @@ fn remembering(window: Duration) -> sluice_proto::v1::Queue {
 }
 
 async fn enqueue(queue: &Queue, jobs: Vec<JobSpec>, request_id: &str) -> Vec<EnqueuedJob> {
-    let request = EnqueueRequest {
-        queue: queue.name().to_owned(),
-        jobs,
-        request_id: request_id.to_owned(),
-        ..Default::default()
-    };
-    queue.rpc.clone().enqueue(request).await.unwrap().into_inner().jobs
+    let request = EnqueueRequest { request_id: request_id.to_owned(), ..queue.enqueue_request(jobs) };
+    queue.enqueue_by(request).await.unwrap().jobs
 }
 
 async fn enqueue_one(queue: &Queue, job: JobSpec) -> EnqueuedJob {
@@ -113,8 +108,7 @@ async fn queues_do_not_share_their_keys() {
     assert_eq!(enqueue_one(&other, once("k", "x")).await, duplicate(&second));
 
     // A queue that takes the name of one that was deleted is another.
-    let request = DeleteQueueRequest { name: "one".to_owned(), force: true };
-    server.admin().delete_queue(request).await.unwrap();
+    one.try_delete(true).await.unwrap();
     let third = enqueue_one(&one, once("k", "x")).await;
     assert!(!third.duplicate);
     assert_ne!(third.job_id, first.job_id);

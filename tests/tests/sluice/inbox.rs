@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sluice_proto::v1::{EnqueueRequest, JobState, OverflowPolicy, Queue as Settings};
+use sluice_proto::v1::{EnqueueRequest, JobState, OverflowPolicy};
 use sluice_tests::{Sluiced, cli, spec};
 
 /// The producer goes on while nobody reads and while the server is killed; what is too much goes, the oldest first,
@@ -12,10 +12,7 @@ async fn s2_buffer_rides_out_a_disconnect() {
     let mut server = Sluiced::fresh().await;
     let put = ["queue", "put", "inbox", "--max-jobs", "100", "--overflow", "drop-oldest"];
     assert_eq!(cli::run(&server, &put).await.code, 0);
-    let kept: Settings = {
-        let name = sluice_proto::v1::GetQueueRequest { name: "inbox".to_owned() };
-        server.admin().get_queue(name).await.unwrap().into_inner().queue.unwrap()
-    };
+    let kept = server.queue("inbox").try_settings().await.unwrap();
     assert_eq!((kept.max_jobs, kept.overflow_policy()), (Some(100), OverflowPolicy::DropOldest));
 
     // The reader is there, and reads.

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use sluice_proto::v1::{
-    CancelJobRequest, DrainRequest, GetQueueStatusRequest, JobSpec, JobState, KeyRule, KeyStatus,
-    ListKeysRequest, NackReason, NodeSettings, QueueLevel, QueueStatus,
+    DrainRequest, JobSpec, JobState, KeyRule, KeyStatus, ListKeysRequest, NackReason, NodeSettings,
+    QueueLevel,
 };
 use sluice_tests::{Queue, Sluiced, cli, spec, status};
 use tonic::Code;
@@ -45,11 +45,6 @@ fn names(keys: &BTreeMap<String, KeyStatus>) -> Vec<&str> {
 /// SCHEDULED, READY, LEASED and RETRYING.
 fn counts(key: &KeyStatus) -> [u64; 4] {
     [key.scheduled, key.ready, key.leased, key.retrying]
-}
-
-async fn key_status(queue: &Queue, key: &str) -> QueueStatus {
-    let request = GetQueueStatusRequest { queue: queue.name().to_owned(), key: key.to_owned() };
-    queue.rpc.clone().get_queue_status(request).await.unwrap().into_inner().status.unwrap()
 }
 
 /// A rule of so many jobs.
@@ -102,12 +97,12 @@ async fn keys_are_listed_with_what_waits_and_is_held_under_them() {
     let bytes = |key: &str| before[key].bytes;
     assert!(bytes("bot42") >= 10 && bytes("bot/x") >= 2 * 10 + "retried".len() as u64 + 4);
     assert_eq!(bytes("bot/y"), bytes("bot/y/z"));
-    let own = key_status(&queue, "bot").await.bytes - bytes("bot/x") - bytes("bot/y");
+    let own = queue.key_status("bot").await.bytes - bytes("bot/x") - bytes("bot/y");
     assert!((10..bytes("bot42") + 10).contains(&own), "{own} bytes of the key itself");
     assert!(before.values().all(|key| key.utilization.is_none() && key.level() == QueueLevel::Ok));
 
     for (name, key) in &before {
-        let status = key_status(&queue, name).await;
+        let status = queue.key_status(name).await;
         let of = status.counts.unwrap_or_default();
         assert_eq!([of.scheduled, of.ready, of.leased, of.retrying], counts(key), "{name}");
         assert_eq!((status.key, status.bytes), (name.clone(), key.bytes));
@@ -211,10 +206,10 @@ async fn key_with_a_capacity_tells_how_full_it_is() {
         ("cat", None),
     ] {
         assert_eq!(listed[name].utilization, utilization, "{name}");
-        assert_eq!(key_status(&queue, name).await.utilization, utilization, "{name}");
+        assert_eq!(queue.key_status(name).await.utilization, utilization, "{name}");
     }
     assert_eq!(listed["bot1/group"].level(), QueueLevel::Critical);
-    assert_eq!(key_status(&queue, "bot1/group").await.level(), QueueLevel::Critical);
+    assert_eq!(queue.key_status("bot1/group").await.level(), QueueLevel::Critical);
     assert_eq!((listed["cat"].level(), listed["bot1/other"].level()), (QueueLevel::Ok, QueueLevel::Ok));
 
     // What is full refuses, and says nothing of the others.
@@ -242,9 +237,7 @@ async fn key_goes_with_the_last_of_its_jobs_and_comes_back_with_the_next() {
         match way {
             "ack" => queue.ack(&queue.lease(1).await).await,
             "reject" => drop(queue.nack(&queue.lease(1).await[0], NackReason::Rejected).await),
-            "cancel" => {
-                drop(queue.rpc.clone().cancel_job(CancelJobRequest { job_id: id }).await.unwrap());
-            }
+            "cancel" => drop(queue.try_cancel(&id).await.unwrap()),
             "purge" => assert_eq!(queue.purge(&[JobState::Ready]).await, 1),
             _ => assert_eq!(queue.drain_all("drained").await.len(), 1),
         }

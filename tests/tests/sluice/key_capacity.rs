@@ -1,8 +1,6 @@
 //! Keys with a capacity of their own: which rule holds, what counts under a key, and what a full one does.
 
-use sluice_proto::v1::{
-    GetQueueStatusRequest, JobSpec, JobState, KeyRule, NodeSettings, OverflowPolicy, QueueLevel, QueueStatus,
-};
+use sluice_proto::v1::{JobSpec, JobState, KeyRule, NodeSettings, OverflowPolicy, QueueLevel, QueueStatus};
 use sluice_tests::{Queue, Sluiced, spec, status};
 use tonic::Code;
 
@@ -17,11 +15,6 @@ fn jobs(key_pattern: &str, max_jobs: u64) -> KeyRule {
 
 fn ruled(key_rules: Vec<KeyRule>) -> sluice_proto::v1::Queue {
     sluice_proto::v1::Queue { key_rules, ..Default::default() }
-}
-
-async fn key(queue: &Queue, key: &str) -> QueueStatus {
-    let request = GetQueueStatusRequest { queue: queue.name().to_owned(), key: key.to_owned() };
-    queue.rpc.clone().get_queue_status(request).await.unwrap().into_inner().status.unwrap()
 }
 
 async fn comes(queue: &Queue, key: &str, payload: &str) {
@@ -64,12 +57,12 @@ async fn n9_first_rule_that_matches_holds_and_a_full_key_is_in_nobody_elses_way(
     }
     // One full key refuses the whole request, of other keys too.
     full(&queue, vec![spec::keyed("bot4", "f"), spec::keyed("bot2", "f"), spec::job("f")]).await;
-    assert_eq!(key(&queue, "bot4").await.jobs, 0);
+    assert_eq!(queue.key_status("bot4").await.jobs, 0);
 
-    let one = key(&queue, "bot1").await;
+    let one = queue.key_status("bot1").await;
     assert_eq!((one.jobs, one.utilization, one.level()), (1, Some(1.0), QueueLevel::Critical));
-    assert_eq!(key(&queue, "bot3").await.utilization, Some(1.0 / 3.0));
-    let none = key(&queue, "robot1").await;
+    assert_eq!(queue.key_status("bot3").await.utilization, Some(1.0 / 3.0));
+    let none = queue.key_status("robot1").await;
     assert_eq!((none.jobs, none.utilization, none.level()), (1, None, QueueLevel::Ok));
     assert_eq!(queue.status().await.utilization, None, "the queue itself has no capacity");
 }
@@ -90,7 +83,7 @@ async fn n9_keys_count_under_what_they_begin_with() {
     comes(&queue, "bot2/group/a", "5").await;
     comes(&queue, "bot10", "6").await;
     for (name, jobs) in [("bot1", 4), ("bot1/group", 2), ("bot1/group/a", 1), ("bot2", 1)] {
-        assert_eq!(key(&queue, name).await.jobs, jobs, "{name}");
+        assert_eq!(queue.key_status(name).await.jobs, jobs, "{name}");
     }
 
     // What is done makes room at each of them.
@@ -154,7 +147,7 @@ async fn n9_only_jobs_under_the_full_key_go_for_it() {
     assert_eq!(drops(&queue, vec![spec::keyed("a", "1"), spec::keyed("b", "b1")]).await, ["0"]);
     let status = queue.status().await;
     assert_eq!((status.jobs, status.counts.unwrap().dropped), (7, 3));
-    assert_eq!(key(&queue, "a").await.jobs, 3);
+    assert_eq!(queue.key_status("a").await.jobs, 3);
 }
 
 #[tokio::test]
@@ -166,7 +159,7 @@ async fn n9_bytes_of_a_key_are_bounded_and_what_never_fits_under_it_is_refused_a
     comes(&queue, "a/x", "123456").await;
     full(&queue, vec![spec::keyed("a/y", "12345")]).await;
     comes(&queue, "a/y", "1234").await;
-    let status = key(&queue, "a").await;
+    let status = queue.key_status("a").await;
     assert_eq!((status.bytes, status.utilization, status.level()), (10, Some(1.0), QueueLevel::Critical));
     comes(&queue, "b", "1234567890").await;
 
@@ -187,15 +180,15 @@ async fn s4_3_level_of_a_key_does_not_flicker_either() {
     let queue = server.queue("levels");
     queue.put(ruled(vec![jobs("a", 100)])).await;
     queue.enqueue(vec![spec::keyed("a", "x"); 85]).await;
-    assert_eq!(key(&queue, "a").await.level(), QueueLevel::Warning);
+    assert_eq!(queue.key_status("a").await.level(), QueueLevel::Warning);
     let out = queue.lease(15).await;
     queue.ack(&out[..10]).await;
-    let status = key(&queue, "a").await;
+    let status = queue.key_status("a").await;
     assert_eq!((status.utilization, status.level()), (Some(0.75), QueueLevel::Warning), "until below 70 %");
     queue.ack(&out[10..]).await;
     let out = queue.lease(1).await;
     queue.ack(&out).await;
-    let status = key(&queue, "a").await;
+    let status = queue.key_status("a").await;
     assert_eq!((status.utilization, status.level()), (Some(0.69), QueueLevel::Ok));
 }
 
@@ -218,12 +211,12 @@ async fn n9_keys_are_as_full_as_before_right_after_kill_9() {
     let names = ["drop", "drop/a", "keep", "keep/a", "keep/b", "other"];
     let mut before = Vec::new();
     for name in names {
-        before.push(QueueStatus { status_time: None, ..key(&queue, name).await });
+        before.push(QueueStatus { status_time: None, ..queue.key_status(name).await });
     }
 
     server.kill_and_start().await;
     for (name, before) in names.into_iter().zip(before) {
-        assert_eq!(QueueStatus { status_time: None, ..key(&queue, name).await }, before);
+        assert_eq!(QueueStatus { status_time: None, ..queue.key_status(name).await }, before);
     }
     full(&queue, vec![spec::keyed("keep/c", "-")]).await;
     assert_eq!(drops(&queue, vec![spec::keyed("drop/a", "5")]).await, ["1"], "0 is held");

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use sluice_proto::v1::{
-    CapacityReserve, EnqueueRequest, GetQueueRequest, JobSpec, JobState, KeyRule, LeaseRequest, NackReason,
-    NodeSettings, OverflowPolicy, PutQueueRequest, Queue, RetryPolicy,
+    CapacityReserve, JobSpec, JobState, KeyRule, LeaseRequest, NackReason, NodeSettings, OverflowPolicy,
+    PutQueueRequest, Queue, RetryPolicy,
 };
 use sluice_tests::{Sluiced, cli, spec, status};
 use tonic::{Code, Status};
@@ -18,11 +18,6 @@ async fn patch(queue: &sluice_tests::Queue, change: Queue, paths: &[&str]) -> Re
         update_mask: Some(prost_types::FieldMask { paths }),
     };
     Ok(queue.admin.clone().put_queue(request).await?.into_inner().queue.unwrap())
-}
-
-async fn get(queue: &sluice_tests::Queue) -> Queue {
-    let request = GetQueueRequest { name: queue.name().to_owned() };
-    queue.admin.clone().get_queue(request).await.unwrap().into_inner().queue.unwrap()
 }
 
 /// Settings of which none is the default, so that one that goes back to it is seen.
@@ -107,13 +102,13 @@ async fn each_field_changes_alone_and_all_of_it_is_kept_over_kill_9() {
     assert!(same(steps.last().unwrap(), &wanted), "{:#?}", steps.last());
     server.kill_and_start().await;
     let queue = server.queue("q");
-    assert_eq!(&get(&queue).await, steps.last().unwrap());
+    assert_eq!(&queue.try_settings().await.unwrap(), steps.last().unwrap());
     // Back in the other order: each step undoes one, had a path changed more than it names it would show.
     for (path, before) in paths.iter().zip(&steps).rev() {
         let changed = patch(&queue, Queue::default(), &[path]).await.unwrap();
         assert!(same(&changed, before), "{path} changed more than itself: {changed:#?}");
     }
-    assert!(same(&get(&queue).await, &default));
+    assert!(same(&queue.try_settings().await.unwrap(), &default));
 }
 
 #[tokio::test]
@@ -133,7 +128,7 @@ async fn unknown_path_and_stale_etag_change_nothing() {
     let refused = patch(&queue, wrong, &["retention", "lease_duration"]).await;
     let refused = status::refused(refused, Code::InvalidArgument, "INVALID_FIELDS");
     assert_eq!(status::fields(&refused), ["queue.lease_duration"]);
-    assert_eq!(get(&queue).await, first);
+    assert_eq!(queue.try_settings().await.unwrap(), first);
 
     let change = |etag: &str, millis| Queue {
         etag: etag.to_owned(),
@@ -145,18 +140,18 @@ async fn unknown_path_and_stale_etag_change_nothing() {
         let stale = patch(&queue, change(&first.etag, 3_000), &[path]).await;
         status::refused(stale, Code::Aborted, "ETAG_MISMATCH");
     }
-    assert_eq!(get(&queue).await, second);
+    assert_eq!(queue.try_settings().await.unwrap(), second);
     let said =
         cli::run(&server, &["queue", "put", "q", "--lease-duration", "3s", "--etag", &first.etag]).await;
     assert_eq!(said.code, 74, "64 and ABORTED: {}", said.stderr);
-    assert_eq!(get(&queue).await, second);
+    assert_eq!(queue.try_settings().await.unwrap(), second);
     // Of two who change what they have read, one has to read again.
     let race = [4_000, 5_000].map(|millis| patch(&queue, change(&second.etag, millis), &["lease_duration"]));
     let results = futures::future::join_all(race).await;
     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1, "{results:?}");
     let said = cli::run(&server, &["queue", "put", "q", "--max-jobs", "none"]).await;
     assert_eq!(said.code, 0, "{}", said.stderr);
-    let after = get(&queue).await;
+    let after = queue.try_settings().await.unwrap();
     assert_eq!(
         (after.max_jobs, after.retention, after.paused),
         (None, first.retention, true),
@@ -168,21 +163,9 @@ async fn unknown_path_and_stale_etag_change_nothing() {
 async fn capacity_that_is_changed_holds_at_once() {
     let server = Sluiced::fresh().await;
     let queue = server.queue("q");
-    let settings =
-        Queue { max_jobs: Some(2), overflow_policy: OverflowPolicy::Wait.into(), ..Queue::default() };
-    queue.put(settings).await;
+    queue.put(spec::bounded(2, OverflowPolicy::Wait)).await;
     queue.enqueue(spec::jobs("x", 2)).await;
-    let waiting = tokio::spawn({
-        let mut rpc = queue.rpc.clone();
-        let request = EnqueueRequest {
-            queue: "q".to_owned(),
-            jobs: spec::jobs("waits", 1),
-            wait_timeout: Some(spec::millis(60_000)),
-            ..EnqueueRequest::default()
-        };
-        async move { rpc.enqueue(request).await }
-    });
-    queue.until(|status| status.waiting_enqueues == 1).await;
+    let waiting = queue.caller(queue.enqueue_request(spec::jobs("waits", 1))).await;
     patch(&queue, Queue { max_jobs: Some(3), ..Queue::default() }, &["max_jobs"]).await.unwrap();
     let done = tokio::time::timeout(Duration::from_secs(30), waiting).await;
     done.expect("who waits comes in").unwrap().unwrap();

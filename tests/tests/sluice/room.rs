@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use sluice_proto::v1::enqueue_stream_response::Outcome;
 use sluice_proto::v1::{
-    CapacityReserve, DeleteQueueRequest, EnqueueRequest, EnqueueResponse, EnqueueStreamRequest, JobSpec,
-    JobState, KeyRule, NackReason, NodeSettings, OverflowPolicy,
+    CapacityReserve, EnqueueRequest, EnqueueResponse, EnqueueStreamRequest, JobSpec, JobState, KeyRule,
+    NackReason, NodeSettings, OverflowPolicy,
 };
 use sluice_tests::{Queue, Sluiced, spec, status};
 use tokio::task::JoinHandle;
@@ -14,7 +14,7 @@ use tonic_types::StatusExt;
 
 type Answer = Result<EnqueueResponse, Status>;
 
-fn waiting(max_jobs: u64) -> sluice_proto::v1::Queue {
+pub(crate) fn waiting(max_jobs: u64) -> sluice_proto::v1::Queue {
     spec::bounded(max_jobs, OverflowPolicy::Wait)
 }
 
@@ -22,16 +22,8 @@ fn patient(queue: &Queue, jobs: Vec<JobSpec>, wait: u64) -> EnqueueRequest {
     EnqueueRequest { wait_timeout: Some(spec::millis(wait)), ..queue.enqueue_request(jobs) }
 }
 
-/// One more who waits for room; returns when the server has it in its line.
 async fn caller(queue: &Queue, jobs: Vec<JobSpec>) -> JoinHandle<Answer> {
-    let before = queue.status().await.waiting_enqueues;
-    let request = patient(queue, jobs, 60_000);
-    let calling = tokio::spawn({
-        let queue = queue.clone();
-        async move { queue.enqueue_by(request).await }
-    });
-    queue.until(|status| status.waiting_enqueues == before + 1).await;
-    calling
+    queue.caller(queue.enqueue_request(jobs)).await
 }
 
 /// The ids of a caller that came in.
@@ -40,14 +32,8 @@ async fn served(caller: JoinHandle<Answer>) -> Vec<String> {
     answer.unwrap().unwrap().jobs.into_iter().map(|job| job.job_id).collect()
 }
 
-async fn finish(queue: &Queue, jobs: u32) -> Vec<String> {
-    let out = queue.lease(jobs).await;
-    queue.ack(&out).await;
-    spec::texts(&out)
-}
-
 /// How many jobs there are, and how many callers wait.
-async fn counts(queue: &Queue) -> (u64, u64) {
+pub(crate) async fn counts(queue: &Queue) -> (u64, u64) {
     let status = queue.status().await;
     (status.jobs, status.waiting_enqueues)
 }
@@ -67,17 +53,17 @@ async fn s4_2_callers_come_in_in_order_of_arrival_and_nobody_overtakes() {
     let small = caller(&queue, spec::jobs("small", 1)).await;
     let last = caller(&queue, spec::jobs("last", 1)).await;
 
-    assert_eq!(finish(&queue, 1).await, ["old-0"]);
+    assert_eq!(queue.finish(1).await, ["old-0"]);
     assert_eq!(counts(&queue).await, (1, 3), "a small one does not slip past a large one");
     refused_at_once(&queue).await;
-    assert_eq!(finish(&queue, 1).await, ["old-1"]);
+    assert_eq!(queue.finish(1).await, ["old-1"]);
     assert_eq!(served(large).await.len(), 2);
     assert_eq!(counts(&queue).await, (2, 2));
-    assert_eq!(finish(&queue, 1).await, ["large-0"]);
+    assert_eq!(queue.finish(1).await, ["large-0"]);
     served(small).await;
-    assert_eq!(finish(&queue, 2).await, ["large-1", "small-0"]);
+    assert_eq!(queue.finish(2).await, ["large-1", "small-0"]);
     served(last).await;
-    assert_eq!(finish(&queue, 2).await, ["last-0"]);
+    assert_eq!(queue.finish(2).await, ["last-0"]);
     assert_eq!(counts(&queue).await, (0, 0));
     assert_eq!(queue.status().await.totals.unwrap().enqueued, 6);
 }
@@ -104,7 +90,7 @@ async fn s4_2_wait_ends_with_queue_full_and_nothing_comes_in_later() {
     assert!(began.elapsed() < Duration::from_secs(30));
     queue.until(|status| status.waiting_enqueues == 0).await;
 
-    assert_eq!(finish(&queue, 2).await, ["old-0"]);
+    assert_eq!(queue.finish(2).await, ["old-0"]);
     let status = queue.status().await;
     assert_eq!((status.jobs, status.totals.unwrap().enqueued), (0, 1));
 }
@@ -124,7 +110,7 @@ async fn s4_2_time_that_runs_out_for_the_first_lets_in_who_stands_behind() {
     let small = caller(&queue, spec::jobs("small", 1)).await;
     status::refused(large.await.unwrap(), Code::ResourceExhausted, "QUEUE_FULL");
     served(small).await;
-    assert_eq!(finish(&queue, 10).await, ["old-0", "small-0"]);
+    assert_eq!(queue.finish(10).await, ["old-0", "small-0"]);
 }
 
 #[tokio::test]
@@ -142,7 +128,7 @@ async fn s4_2_caller_that_goes_away_leaves_no_trace() {
     gone.abort();
     served(stays).await;
     assert_eq!(counts(&queue).await, (2, 0));
-    assert_eq!(finish(&queue, 10).await, ["old-0", "stays-0"]);
+    assert_eq!(queue.finish(10).await, ["old-0", "stays-0"]);
     assert_eq!(queue.list(&[], 100).await.len(), 2);
     assert_eq!(queue.status().await.totals.unwrap().enqueued, 2);
 }
@@ -170,7 +156,7 @@ async fn s4_2_whatever_makes_room_lets_the_next_in() {
         assert_eq!(queue.job(&held[0]).await.payload.unwrap(), format!("{way}-0"));
     }
     queue.put(waiting(3)).await;
-    assert_eq!(finish(&queue, 10).await.len(), 3);
+    assert_eq!(queue.finish(10).await.len(), 3);
 
     let soon = JobSpec { ttl: Some(spec::millis(500)), ..spec::job("expires") };
     queue.put(waiting(1)).await;
@@ -198,7 +184,7 @@ async fn s4_2_raised_capacity_lets_in_as_many_as_fit() {
     queue.put(waiting(8)).await;
     served(callers.remove(0)).await;
     let expected = ["old-0", "old-1", "a-0", "a-1", "b-0", "b-1", "c-0", "c-1"];
-    assert_eq!(finish(&queue, 10).await, expected);
+    assert_eq!(queue.finish(10).await, expected);
 }
 
 #[tokio::test]
@@ -230,7 +216,7 @@ async fn s4_7_reserve_takes_urgent_jobs_beyond_the_capacity_and_no_further() {
     assert_eq!((status.jobs, status.utilization), (12, Some(1.2)));
 
     // What is done beyond the capacity makes no room for ordinary jobs.
-    assert_eq!(finish(&queue, 2).await, ["first", "key"]);
+    assert_eq!(queue.finish(2).await, ["first", "key"]);
     full(vec![spec::urgent(6, "x")]).await;
     queue.enqueue(vec![spec::urgent(8, "x"); 2]).await;
 }
@@ -246,12 +232,12 @@ async fn s4_7_urgent_caller_waits_only_when_the_reserve_is_full_too() {
     queue.enqueue_one(spec::urgent(9, "urgent-0")).await;
     let urgent = caller(&queue, vec![spec::urgent(9, "urgent-1")]).await;
     assert_eq!(counts(&queue).await, (3, 2));
-    assert_eq!(finish(&queue, 1).await, ["urgent-0"]);
+    assert_eq!(queue.finish(1).await, ["urgent-0"]);
     served(urgent).await;
     assert_eq!(counts(&queue).await, (3, 1), "what was the reserve's stays the reserve's");
-    assert_eq!(finish(&queue, 2).await, ["urgent-1", "old-0"]);
+    assert_eq!(queue.finish(2).await, ["urgent-1", "old-0"]);
     served(ordinary).await;
-    assert_eq!(finish(&queue, 9).await, ["old-1", "ordinary-0"]);
+    assert_eq!(queue.finish(9).await, ["old-1", "ordinary-0"]);
 }
 
 #[tokio::test]
@@ -303,7 +289,7 @@ async fn s4_2_stream_never_waits_for_room() {
     assert_eq!((wrong.code, &*wrong.reason), (Code::InvalidArgument as i32, "INVALID_FIELDS"));
     assert!(wrong.message.contains("wait_timeout"), "{wrong:?}");
     assert_eq!(counts(&queue).await, (1, 0));
-    finish(&queue, 1).await;
+    queue.finish(1).await;
     let outcome = ask(3, queue.enqueue_request(spec::jobs("x", 1))).await;
     assert!(matches!(outcome, Outcome::Response(_)), "{outcome:?}");
 }
@@ -318,13 +304,12 @@ async fn s4_2_deleted_queue_turns_its_callers_away_and_no_others() {
         queue.enqueue(spec::jobs("old", 1)).await;
         callers.push(caller(queue, spec::jobs("x", 1)).await);
     }
-    let delete = DeleteQueueRequest { name: "deleted".to_owned(), force: true };
-    queue.admin.clone().delete_queue(delete).await.unwrap();
+    queue.try_delete(true).await.unwrap();
     status::refused(callers.remove(0).await.unwrap(), Code::NotFound, "QUEUE_NOT_FOUND");
     assert_eq!(counts(&queue).await, (0, 0));
     queue.enqueue(spec::jobs("new", 2)).await;
     assert_eq!(counts(&other).await, (1, 1));
-    finish(&other, 1).await;
+    other.finish(1).await;
     served(callers.remove(0)).await;
 }
 
@@ -342,7 +327,7 @@ async fn s4_2_server_that_stops_turns_callers_away_and_puts_nothing_in() {
     }
     server.start().await;
     assert_eq!(counts(&queue).await, (1, 0));
-    assert_eq!(finish(&queue, 10).await, ["old-0"]);
+    assert_eq!(queue.finish(10).await, ["old-0"]);
     assert_eq!(queue.status().await.totals.unwrap().enqueued, 1);
 }
 
@@ -354,7 +339,7 @@ async fn s4_2_kill_9_ends_every_wait_and_leaves_nothing_half_done() {
     queue.enqueue(spec::jobs("old", 3)).await;
     let first = caller(&queue, spec::jobs("first", 1)).await;
     let callers = [caller(&queue, spec::jobs("x", 3)).await, caller(&queue, spec::jobs("y", 2)).await];
-    assert_eq!(finish(&queue, 1).await, ["old-0"]);
+    assert_eq!(queue.finish(1).await, ["old-0"]);
     served(first).await;
     let before = queue.status().await;
     server.kill().await;
@@ -368,6 +353,6 @@ async fn s4_2_kill_9_ends_every_wait_and_leaves_nothing_half_done() {
     assert_eq!((after.counts, after.totals), (before.counts, before.totals));
     assert_eq!(after.waiting_enqueues, 0);
     refused_at_once(&queue).await;
-    assert_eq!(finish(&queue, 10).await, ["old-1", "old-2", "first-0"]);
+    assert_eq!(queue.finish(10).await, ["old-1", "old-2", "first-0"]);
     assert_eq!(queue.status().await.jobs, 0);
 }

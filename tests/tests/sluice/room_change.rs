@@ -7,46 +7,21 @@ use sluice_proto::v1::{
     CapacityReserve, EnqueueRequest, EnqueueResponse, JobSpec, JobState, KeyRule, NackReason, NodeSettings,
     OverflowPolicy, Queue as Settings,
 };
+use sluice_tests::cable::Cable;
 use sluice_tests::{Queue, Setup, Sluiced, spec, status};
 use tokio::task::JoinHandle;
 use tonic::{Code, Status};
 
+use crate::room::{counts, waiting};
+
 type Answer = Result<EnqueueResponse, Status>;
 
-fn waiting(max_jobs: u64) -> Settings {
-    spec::bounded(max_jobs, OverflowPolicy::Wait)
-}
-
-/// One more who waits for room; returns when the server has it in its line.
 async fn caller(queue: &Queue, jobs: Vec<JobSpec>, request_id: &str) -> JoinHandle<Answer> {
-    let before = queue.status().await.waiting_enqueues;
-    let request = EnqueueRequest {
-        wait_timeout: Some(spec::millis(60_000)),
-        request_id: request_id.to_owned(),
-        ..queue.enqueue_request(jobs)
-    };
-    let calling = tokio::spawn({
-        let queue = queue.clone();
-        async move { queue.enqueue_by(request).await }
-    });
-    queue.until(|status| status.waiting_enqueues == before + 1).await;
-    calling
+    queue.caller(EnqueueRequest { request_id: request_id.to_owned(), ..queue.enqueue_request(jobs) }).await
 }
 
 async fn answered(caller: JoinHandle<Answer>) -> Answer {
     tokio::time::timeout(Duration::from_secs(30), caller).await.expect("it is answered").unwrap()
-}
-
-async fn finish(queue: &Queue, jobs: u32) -> Vec<String> {
-    let out = queue.lease(jobs).await;
-    queue.ack(&out).await;
-    spec::texts(&out)
-}
-
-/// How many jobs there are, and how many callers wait.
-async fn counts(queue: &Queue) -> (u64, u64) {
-    let status = queue.status().await;
-    (status.jobs, status.waiting_enqueues)
 }
 
 #[tokio::test]
@@ -60,18 +35,18 @@ async fn s4_2_call_that_is_repeated_while_it_waits_comes_in_once() {
     let other = caller(&queue, spec::jobs("y", 1), "once").await;
     let behind = caller(&queue, spec::jobs("behind", 1), "").await;
 
-    assert_eq!(finish(&queue, 1).await, ["old-0"]);
+    assert_eq!(queue.finish(1).await, ["old-0"]);
     let first = answered(first).await.unwrap();
     assert_eq!(answered(again).await.unwrap(), first, "the same call has the same answer");
     status::refused(answered(other).await, Code::InvalidArgument, "REQUEST_ID_REUSED");
     assert_eq!(counts(&queue).await, (2, 1), "they take no room from who stands behind them");
-    assert_eq!(finish(&queue, 1).await, ["old-1"]);
+    assert_eq!(queue.finish(1).await, ["old-1"]);
     answered(behind).await.unwrap();
 
     server.kill_and_start().await;
     let ids = queue.try_enqueue(spec::jobs("x", 1), "once").await.unwrap();
     assert_eq!(ids, [first.jobs[0].job_id.as_str()], "a full queue does not matter to what is in already");
-    assert_eq!(finish(&queue, 10).await, ["x-0", "behind-0"]);
+    assert_eq!(queue.finish(10).await, ["x-0", "behind-0"]);
     assert_eq!(queue.status().await.totals.unwrap().enqueued, 4);
 }
 
@@ -81,25 +56,14 @@ async fn s4_2_caller_whose_connection_breaks_leaves_no_trace() {
     let queue = server.queue("broken");
     queue.put(waiting(1)).await;
     queue.enqueue(spec::jobs("old", 1)).await;
-    // A runtime that ends takes its connections with it: nothing says that the call is given up.
-    let elsewhere =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let request = EnqueueRequest {
-        wait_timeout: Some(spec::millis(60_000)),
-        ..queue.enqueue_request(spec::jobs("broken", 1))
-    };
-    let url = server.url();
-    elsewhere.spawn(async move {
-        let channel = tonic::transport::Endpoint::from_shared(url).unwrap().connect().await.unwrap();
-        Queue::new("broken", channel).enqueue_by(request).await
-    });
-    queue.until(|status| status.waiting_enqueues == 1).await;
+    let cable = Cable::to(&server).await;
+    caller(&Queue::new("broken", cable.channel()), spec::jobs("broken", 1), "").await;
     let stays = caller(&queue, spec::jobs("stays", 1), "").await;
-    elsewhere.shutdown_background();
+    cable.cut();
     queue.until(|status| status.waiting_enqueues == 1).await;
-    assert_eq!(finish(&queue, 10).await, ["old-0"]);
+    assert_eq!(queue.finish(10).await, ["old-0"]);
     answered(stays).await.unwrap();
-    assert_eq!(finish(&queue, 10).await, ["stays-0"]);
+    assert_eq!(queue.finish(10).await, ["stays-0"]);
     assert_eq!(queue.status().await.totals.unwrap().enqueued, 2);
 }
 
@@ -125,7 +89,7 @@ async fn s4_2_change_of_policy_or_capacity_answers_those_who_wait_by_the_new_one
     let answer = answered(small).await.unwrap();
     assert_eq!(answer.dropped_job_ids, old[..2]);
     assert_eq!(counts(&queue).await, (3, 0));
-    assert_eq!(finish(&queue, 10).await, ["old-2", "small-0", "small-1"]);
+    assert_eq!(queue.finish(10).await, ["old-2", "small-0", "small-1"]);
 }
 
 #[tokio::test]
@@ -141,11 +105,11 @@ async fn s4_2_requeued_jobs_go_before_those_who_wait_and_make_them_wait_longer()
 
     assert_eq!(queue.requeue(&[JobState::Dead]).await, 1);
     assert_eq!((counts(&queue).await, queue.status().await.utilization), ((3, 1), Some(1.5)));
-    assert_eq!(finish(&queue, 1).await, ["old-0"]);
+    assert_eq!(queue.finish(1).await, ["old-0"]);
     assert_eq!(counts(&queue).await, (2, 1), "it is full still");
-    assert_eq!(finish(&queue, 1).await, ["old-1"]);
+    assert_eq!(queue.finish(1).await, ["old-1"]);
     answered(waits).await.unwrap();
-    assert_eq!(finish(&queue, 10).await, ["dead-0", "waits-0"]);
+    assert_eq!(queue.finish(10).await, ["dead-0", "waits-0"]);
 }
 
 #[tokio::test]
@@ -159,7 +123,7 @@ async fn s4_2_job_that_waited_for_room_is_accepted_when_it_comes_in() {
     let waits = caller(&queue, vec![job], "").await;
     tokio::time::sleep(Duration::from_millis(200)).await;
     let room = SystemTime::now();
-    finish(&queue, 1).await;
+    queue.finish(1).await;
     let id = answered(waits).await.unwrap().jobs.remove(0).job_id;
     let job = queue.job(&id).await;
     assert!(spec::moment(job.create_time) + spec::TICK >= room, "it was not there before: {job:?}");
@@ -198,7 +162,7 @@ async fn s4_2_calls_that_wait_take_no_place_of_calls_at_work() {
     }
     server.queue("another").enqueue(spec::jobs("x", 1)).await;
     for (n, caller) in callers.into_iter().enumerate() {
-        assert_eq!(finish(&queue, 1).await.len(), 1);
+        assert_eq!(queue.finish(1).await.len(), 1);
         answered(caller).await.unwrap();
         assert_eq!(counts(&queue).await, (1, 11 - n as u64));
     }
@@ -222,7 +186,7 @@ async fn s4_2_call_that_waits_for_a_key_stands_in_the_queues_line_too() {
     assert_eq!(counts(&queue).await, (2, 1));
     queue.ack(&held[1 - of_key..=1 - of_key]).await;
     answered(at_queue).await.unwrap();
-    assert_eq!(finish(&queue, 10).await, ["at-key", "at-queue-0"]);
+    assert_eq!(queue.finish(10).await, ["at-key", "at-queue-0"]);
 }
 
 #[tokio::test]
@@ -234,10 +198,10 @@ async fn s4_7_ordinary_calls_do_not_pass_an_urgent_one_that_came_first() {
     queue.put(Settings { reserve, ..waiting(2) }).await;
     queue.enqueue(spec::jobs("old", 2)).await;
     let urgent = caller(&queue, vec![spec::urgent(9, "urgent"); 3], "").await;
-    assert_eq!(finish(&queue, 1).await, ["old-0"]);
+    assert_eq!(queue.finish(1).await, ["old-0"]);
     assert_eq!(counts(&queue).await, (1, 1), "three more than one do not fit");
     let refused = queue.try_enqueue(spec::jobs("ordinary", 1), "").await;
     status::refused(refused, Code::ResourceExhausted, "QUEUE_FULL");
-    assert_eq!(finish(&queue, 1).await, ["old-1"]);
+    assert_eq!(queue.finish(1).await, ["old-1"]);
     assert_eq!(answered(urgent).await.unwrap().jobs.len(), 3);
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use sluice_proto::v1::{Job, JobSpec, JobState, NackReason, UpdateJobRequest};
 use sluice_tests::{Queue, Setup, Sluiced, cli, spec, status};
-use tonic::{Code, Status};
+use tonic::Code;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -26,12 +26,8 @@ fn to_time(job_id: &str, time: SystemTime) -> UpdateJobRequest {
     UpdateJobRequest { job_id: job_id.to_owned(), run_time, ..UpdateJobRequest::default() }
 }
 
-async fn try_update(queue: &Queue, request: UpdateJobRequest) -> Result<Job, Status> {
-    Ok(queue.rpc.clone().update_job(request).await?.into_inner().job.unwrap())
-}
-
 async fn update(queue: &Queue, request: UpdateJobRequest) -> Job {
-    try_update(queue, request).await.unwrap()
+    queue.try_update(request).await.unwrap()
 }
 
 #[tokio::test]
@@ -156,14 +152,14 @@ async fn job_that_does_not_wait_is_left_as_it_is() {
         [JobState::Leased, JobState::Completed, JobState::Dead, JobState::Cancelled, JobState::Drained];
     for (id, state) in ids.iter().zip(states) {
         for request in [to_priority(id, 9), to_delay(id, Duration::ZERO), to_delay(id, HOUR)] {
-            let result = try_update(&queue, request).await;
+            let result = queue.try_update(request).await;
             status::refused(result, Code::FailedPrecondition, "WRONG_STATE");
         }
         let job = queue.job(id).await;
         assert_eq!((job.state(), job.priority, job.run_time), (state, 4, None));
     }
     queue.ack(&out[..1]).await;
-    let result = try_update(&queue, to_priority("no-such-job", 9)).await;
+    let result = queue.try_update(to_priority("no-such-job", 9)).await;
     assert_eq!(result.unwrap_err().code(), Code::NotFound);
 }
 
@@ -179,7 +175,7 @@ async fn update_of_nothing_or_of_two_times_is_refused() {
         ..to_time(&id, SystemTime::now())
     };
     for request in [nothing, both, to_priority(&id, 10)] {
-        let refused = try_update(&queue, request.clone()).await.unwrap_err();
+        let refused = queue.try_update(request.clone()).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument, "{request:?}: {refused:?}");
         let job = queue.job(&id).await;
         assert_eq!((job.state(), job.priority), (JobState::Ready, 4), "nothing has changed");

@@ -1,10 +1,9 @@
 //! Watching a queue: at once, on every change, never too often, and always the newest.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use sluice_proto::v1::{QueueStatus, WatchQueueRequest, WatchQueueResponse};
 use sluice_tests::{Sluiced, spec};
-use tonic::transport::Endpoint;
 use tonic::{Code, Streaming};
 
 /// Reads on until a status has so many jobs READY.
@@ -59,7 +58,11 @@ async fn watch_never_speaks_more_often_than_it_was_told() {
         times.push(spec::moment(status.status_time));
     }
     busy.abort();
-    // By the server's own clock; a few ms are the distance between looking and sending.
+    assert_apart(&times, interval);
+}
+
+/// By the server's own clock; a few ms are the distance between looking and sending.
+pub(crate) fn assert_apart(times: &[SystemTime], interval: Duration) {
     for pair in times.windows(2) {
         let apart = pair[1].duration_since(pair[0]).unwrap();
         assert!(apart >= interval - Duration::from_millis(60), "{apart:?}");
@@ -82,10 +85,7 @@ async fn quiet_watch_still_shows_that_it_lives() {
 async fn slow_reader_gets_the_newest_and_no_backlog() {
     let server = Sluiced::fresh().await;
     let queue = server.queue("slow");
-    // A window of few messages: what does not fit, the server has to keep back.
-    let endpoint = Endpoint::from_shared(server.url()).unwrap();
-    let channel = endpoint.initial_stream_window_size(512).initial_connection_window_size(65_535);
-    let slow = sluice_tests::Queue::new("slow", channel.connect_lazy());
+    let slow = sluice_tests::Queue::new("slow", server.narrow_channel());
     let mut watch = slow.watch().await;
     let mut fast = queue.watch().await;
     for round in 1..=40 {

@@ -2,16 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use sluice_proto::v1::{DeleteQueueRequest, WatchQueuesRequest};
+use sluice_proto::v1::WatchQueuesRequest;
 use sluice_tests::{Sluiced, spec};
 
 /// Before this much silence no watch repeats itself: what comes sooner comes because of a change.
 const SILENCE: Duration = Duration::from_secs(5);
-
-async fn delete(server: &Sluiced, name: &str) {
-    let request = DeleteQueueRequest { name: name.to_owned(), force: true };
-    server.admin().delete_queue(request).await.unwrap();
-}
 
 #[tokio::test]
 #[ignore = "it is told only in silence"]
@@ -23,7 +18,7 @@ async fn deleted_queue_is_told_to_its_watcher_before_the_silence_is_over() {
     let first = watch.message().await.unwrap().unwrap().status.unwrap();
     assert_eq!(first.jobs, 3);
     let began = Instant::now();
-    delete(&server, "gone").await;
+    queue.try_delete(true).await.unwrap();
     while watch.message().await.unwrap().unwrap().status.unwrap().jobs > 0 {}
     assert!(began.elapsed() < SILENCE - Duration::from_millis(500), "told after {:?}", began.elapsed());
 }
@@ -38,7 +33,7 @@ async fn deleted_queue_is_told_to_who_watches_many_though_others_are_never_silen
     let request = WatchQueuesRequest { min_interval, ..WatchQueuesRequest::default() };
     let mut watch = server.client().watch_queues(request).await.unwrap().into_inner();
     watch.message().await.unwrap().unwrap();
-    delete(&server, "gone").await;
+    gone.try_delete(true).await.unwrap();
     // Each message answers a change, so the watch has no silence in which to look for what it missed.
     let mut deleted = Vec::new();
     for _ in 0..20 {

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use sluice_proto::v1::{DeleteQueueRequest, QueueStatus, WatchQueuesRequest, WatchQueuesResponse};
+use sluice_proto::v1::{QueueStatus, WatchQueuesRequest, WatchQueuesResponse};
 use sluice_tests::{Queue, Sluiced, spec, status};
 use tokio::task::JoinSet;
 use tonic::{Code, Streaming};
+
+use crate::watch::assert_apart;
 
 /// Far more than any message needs to come.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -161,8 +163,7 @@ async fn pattern_says_which_queues_those_too_that_come_later() {
         watch.until(|watch| watch.ready("sms.new") == Some(1)).await;
         assert_eq!(watch.names(), expected, "{pattern}");
         for name in ["other.new", "sms.new"] {
-            let request = DeleteQueueRequest { name: name.to_owned(), force: true };
-            server.admin().delete_queue(request).await.unwrap();
+            server.queue(name).try_delete(true).await.unwrap();
         }
         watch.until(|watch| !watch.deleted.is_empty()).await;
         assert_eq!((watch.names(), &*watch.deleted), (before, &["sms.new".to_owned()][..]), "{pattern}");
@@ -178,8 +179,7 @@ async fn deleted_queue_is_told_and_so_is_one_that_takes_its_name() {
     let mut watch = Watch::all(&server, "").await;
     watch.until(|watch| watch.shown.len() == 2).await;
     for round in 1..=5 {
-        let request = DeleteQueueRequest { name: "comes-and-goes".to_owned(), force: true };
-        server.admin().delete_queue(request).await.unwrap();
+        queue.try_delete(true).await.unwrap();
         watch.until(|watch| watch.deleted.len() == round).await;
         assert_eq!(watch.names(), ["stays"]);
         queue.enqueue_one(spec::job("x")).await;
@@ -216,11 +216,7 @@ async fn busy_queues_are_told_together_and_never_more_often_than_said() {
     busy.join_all().await;
     let most = began.elapsed().as_millis() / (interval.as_millis() - 60) + 2;
     assert!(messages <= most, "{messages} messages, not more than {most}");
-    // By the server's own clock; a few ms are the distance between looking and sending.
-    for pair in times.windows(2) {
-        let apart = pair[1].duration_since(pair[0]).unwrap();
-        assert!(apart >= interval - Duration::from_millis(60), "{apart:?}");
-    }
+    assert_apart(&times, interval);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use sluice_proto::v1::queue_service_client::QueueServiceClient;
 use sluice_proto::v1::{WatchQueuesRequest, WatchQueuesResponse};
 use sluice_tests::{Sluiced, spec};
 use tonic::Streaming;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 const QUEUES: [&str; 3] = ["a", "b", "c"];
 const CHANGES: u64 = 40;
@@ -38,10 +38,7 @@ async fn until(watch: &mut Streaming<WatchQueuesResponse>, ready: u64) -> usize 
 async fn slow_reader_of_many_queues_gets_the_newest_and_no_backlog() {
     let server = Sluiced::fresh().await;
     let queues = QUEUES.map(|name| server.queue(name));
-    // A window of few messages: what does not fit, the server has to keep back.
-    let endpoint = Endpoint::from_shared(server.url()).unwrap();
-    let channel = endpoint.initial_stream_window_size(512).initial_connection_window_size(65_535);
-    let mut slow = watch(QueueServiceClient::new(channel.connect_lazy())).await;
+    let mut slow = watch(QueueServiceClient::new(server.narrow_channel())).await;
     let mut fast = watch(server.client()).await;
     for round in 1..=CHANGES {
         for queue in &queues {

@@ -5,94 +5,26 @@ use std::time::Duration;
 
 use sluice_proto::v1::work_request::Message as Ask;
 use sluice_proto::v1::work_response::Message as Tell;
-use sluice_proto::v1::{
-    AckRequest, CancelJobRequest, JobState, LeasedJob, NackReason, NackRequest, WorkNotice, WorkRequest,
-    WorkResponse, WorkStart,
-};
-use sluice_tests::{Queue, Sluiced, spec, status};
-use tokio::runtime::Builder;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Streaming};
+use sluice_proto::v1::{JobState, LeasedJob, NackReason, WorkStart};
+use sluice_tests::cable::Cable;
+use sluice_tests::{Queue, Sluiced, Worker, spec, status};
+use tonic::Code;
 
-/// A worker that does only what the test says.
-struct Worker {
-    asks: mpsc::Sender<WorkRequest>,
-    tells: Streaming<WorkResponse>,
+/// A worker with leases that no test waits for.
+async fn start(queue: &Queue, credit: u32) -> Worker {
+    let lease_duration = Some(spec::span(Duration::from_secs(600)));
+    let start = WorkStart { lease_duration, credit, ..WorkStart::default() };
+    Worker::start_as(queue, start).await
 }
 
-impl Worker {
-    async fn open(queue: &Queue) -> Worker {
-        let (asks, outgoing) = mpsc::channel(64);
-        let tells = queue.rpc.clone().work(ReceiverStream::new(outgoing)).await.unwrap().into_inner();
-        Worker { asks, tells }
-    }
+/// Acks one job; the reason why it is refused, or nothing.
+async fn ack(worker: &mut Worker, job: &LeasedJob) -> Option<String> {
+    worker.try_ack(vec![spec::ack(job)]).await.remove(0).error.map(|error| error.reason)
+}
 
-    /// With leases that no test waits for.
-    async fn start(queue: &Queue, credit: u32) -> Worker {
-        let worker = Worker::open(queue).await;
-        let lease_duration = Some(spec::span(Duration::from_secs(600)));
-        let start = WorkStart {
-            queue: queue.name().to_owned(),
-            worker_id: "tester".to_owned(),
-            lease_duration,
-            credit,
-        };
-        worker.ask(Ask::Start(start)).await;
-        worker
-    }
-
-    async fn ask(&self, message: Ask) {
-        self.asks.send(WorkRequest { message: Some(message) }).await.unwrap();
-    }
-
-    async fn told(&mut self) -> Tell {
-        self.tells.message().await.unwrap().expect("the stream goes on").message.unwrap()
-    }
-
-    /// The next `count` jobs, and nothing else.
-    async fn jobs(&mut self, count: usize) -> Vec<LeasedJob> {
-        let mut jobs = Vec::new();
-        while jobs.len() < count {
-            match self.told().await {
-                Tell::Jobs(more) => jobs.extend(more.jobs),
-                other => panic!("{other:?}"),
-            }
-        }
-        assert_eq!(jobs.len(), count);
-        jobs
-    }
-
-    async fn notice(&mut self) -> WorkNotice {
-        match self.told().await {
-            Tell::Notice(notice) => notice,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// Acks one job; the reason why it is refused, or nothing.
-    async fn ack(&mut self, job: &LeasedJob) -> Option<String> {
-        self.ask(Ask::Acks(AckRequest { acks: vec![spec::ack(job)] })).await;
-        match self.told().await {
-            Tell::Acks(mut answer) => answer.results.remove(0).error.map(|error| error.reason),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// Nacks one job; the reason why it is refused, or nothing.
-    async fn nack(&mut self, job: &LeasedJob, reason: NackReason) -> Option<String> {
-        self.ask(Ask::Nacks(NackRequest { nacks: vec![spec::nack(job, reason)] })).await;
-        match self.told().await {
-            Tell::Nacks(mut answer) => answer.results.remove(0).error.map(|error| error.reason),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// Closes its side, and reads until the server has closed its own.
-    async fn close(mut self) {
-        drop(self.asks);
-        while self.tells.message().await.unwrap().is_some() {}
-    }
+/// Nacks one job; the reason why it is refused, or nothing.
+async fn nack(worker: &mut Worker, job: &LeasedJob, reason: NackReason) -> Option<String> {
+    worker.try_nack(spec::nack(job, reason)).await.error.map(|error| error.reason)
 }
 
 fn with_other_token(job: &LeasedJob) -> LeasedJob {
@@ -104,15 +36,15 @@ async fn worker_never_holds_more_than_its_credit() {
     let server = Sluiced::fresh().await;
     let queue = server.queue("work");
     queue.enqueue(spec::jobs("x", 10)).await;
-    let mut worker = Worker::start(&queue, 3).await;
+    let mut worker = start(&queue, 3).await;
     let first = worker.jobs(3).await;
     assert_eq!(spec::texts(&first), ["x-0", "x-1", "x-2"]);
-    worker.ask(Ask::Credit(2)).await;
+    worker.ask(Ask::Credit(2));
     let second = worker.jobs(2).await;
     assert_eq!(queue.status().await.counts.unwrap().leased, 5);
-    assert_eq!(worker.ack(&first[0]).await, None);
+    assert_eq!(ack(&mut worker, &first[0]).await, None);
     assert_eq!(spec::texts(&worker.jobs(1).await), ["x-5"], "an acked job's credit is used again");
-    assert_eq!(worker.nack(&second[0], NackReason::Rejected).await, None);
+    assert_eq!(nack(&mut worker, &second[0], NackReason::Rejected).await, None);
     assert_eq!(spec::texts(&worker.jobs(1).await), ["x-6"]);
     let counts = queue.status().await.counts.unwrap();
     assert_eq!((counts.leased, counts.completed, counts.dead, counts.ready), (5, 1, 1, 3));
@@ -123,7 +55,7 @@ async fn what_a_worker_holds_goes_back_untouched_when_it_closes_its_side() {
     let server = Sluiced::fresh().await;
     let queue = server.queue("work");
     let ids = queue.enqueue(spec::jobs("x", 3)).await;
-    let mut worker = Worker::start(&queue, 3).await;
+    let mut worker = start(&queue, 3).await;
     worker.jobs(3).await;
     worker.close().await;
     queue.until(|status| status.counts.as_ref().is_some_and(|counts| counts.ready == 3)).await;
@@ -139,19 +71,10 @@ async fn what_a_worker_holds_goes_back_with_an_attempt_spent_when_its_stream_bre
     let queue = server.queue("work");
     queue.put(spec::retrying(5, Duration::ZERO)).await;
     let id = queue.enqueue_one(spec::job("x")).await;
-    // A connection whose end dies without a word.
-    let elsewhere = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let there = {
-        let _guard = elsewhere.enter();
-        server.queue("work")
-    };
-    let worker = elsewhere.spawn(async move {
-        let mut worker = Worker::start(&there, 1).await;
-        worker.jobs(1).await;
-        worker
-    });
-    let _worker = worker.await.unwrap();
-    elsewhere.shutdown_background();
+    let cable = Cable::to(&server).await;
+    let mut worker = start(&Queue::new("work", cable.channel()), 1).await;
+    worker.jobs(1).await;
+    cable.cut();
     queue.until(|status| status.counts.as_ref().is_some_and(|counts| counts.ready == 1)).await;
     assert_eq!(queue.job(&id).await.attempts, 1);
 }
@@ -161,11 +84,11 @@ async fn wrong_token_settles_nothing_and_the_job_stays_in_its_workers_hands() {
     let server = Sluiced::fresh().await;
     let queue = server.queue("work");
     queue.enqueue(spec::jobs("x", 2)).await;
-    let mut worker = Worker::start(&queue, 2).await;
+    let mut worker = start(&queue, 2).await;
     let jobs = worker.jobs(2).await;
     let lost = Some("LEASE_LOST".to_owned());
-    assert_eq!(worker.ack(&with_other_token(&jobs[0])).await, lost);
-    assert_eq!(worker.nack(&with_other_token(&jobs[1]), NackReason::Failed).await, lost);
+    assert_eq!(ack(&mut worker, &with_other_token(&jobs[0])).await, lost);
+    assert_eq!(nack(&mut worker, &with_other_token(&jobs[1]), NackReason::Failed).await, lost);
     assert_eq!(queue.status().await.counts.unwrap().leased, 2);
     // Had the server forgotten them, they would stay leased for ten minutes.
     worker.close().await;
@@ -177,14 +100,14 @@ async fn worker_hears_of_jobs_to_give_up_and_of_lost_ones() {
     let server = Sluiced::fresh().await;
     let queue = server.queue("work");
     let ids = queue.enqueue(spec::jobs("x", 2)).await;
-    let mut worker = Worker::start(&queue, 2).await;
+    let mut worker = start(&queue, 2).await;
     let jobs = worker.jobs(2).await;
-    queue.rpc.clone().cancel_job(CancelJobRequest { job_id: ids[0].clone() }).await.unwrap();
+    queue.try_cancel(&ids[0]).await.unwrap();
     assert_eq!(worker.notice().await.cancelled, [ids[0].clone()]);
     // Settled on another way, it is the worker's no more.
     queue.ack(&jobs[1..]).await;
     assert_eq!(worker.notice().await.lost, [ids[1].clone()]);
-    assert_eq!(worker.nack(&jobs[0], NackReason::Failed).await, None);
+    assert_eq!(nack(&mut worker, &jobs[0], NackReason::Failed).await, None);
     assert_eq!(queue.state(&ids[0]).await, JobState::Cancelled);
 }
 
@@ -193,15 +116,15 @@ async fn stream_out_of_turn_is_refused_with_the_fields_name() {
     let server = Sluiced::fresh().await;
     let queue = server.queue("work");
     let mut early = Worker::open(&queue).await;
-    early.ask(Ask::Credit(1)).await;
-    let refused = early.tells.message().await;
+    early.ask(Ask::Credit(1));
+    let refused = early.try_told().await;
     assert_eq!(status::fields(&refused.unwrap_err()), ["start"]);
-    let mut twice = Worker::start(&queue, 0).await;
-    twice.ask(Ask::Start(WorkStart { queue: "work".to_owned(), ..WorkStart::default() })).await;
-    assert_eq!(status::fields(&twice.tells.message().await.unwrap_err()), ["start"]);
-    let mut greedy = Worker::start(&queue, 1_000).await;
-    greedy.ask(Ask::Credit(1)).await;
-    assert_eq!(status::fields(&greedy.tells.message().await.unwrap_err()), ["credit"]);
+    let mut twice = start(&queue, 0).await;
+    twice.ask(Ask::Start(WorkStart { queue: "work".to_owned(), ..WorkStart::default() }));
+    assert_eq!(status::fields(&twice.try_told().await.unwrap_err()), ["start"]);
+    let mut greedy = start(&queue, 1_000).await;
+    greedy.ask(Ask::Credit(1));
+    assert_eq!(status::fields(&greedy.try_told().await.unwrap_err()), ["credit"]);
 }
 
 #[tokio::test]
@@ -209,12 +132,12 @@ async fn worker_of_a_server_that_stops_is_told_and_may_ack_when_it_is_back() {
     let mut server = Sluiced::fresh().await;
     let queue = server.queue("work");
     queue.enqueue(spec::jobs("x", 1)).await;
-    let mut worker = Worker::start(&queue, 5).await;
+    let mut worker = start(&queue, 5).await;
     let jobs = worker.jobs(1).await;
     server.terminate();
     assert!(worker.notice().await.going_away);
     let end = loop {
-        if let Err(end) = worker.tells.message().await {
+        if let Err(end) = worker.try_told().await {
             break end;
         }
     };
@@ -229,10 +152,10 @@ async fn kill_loses_and_doubles_nothing_that_a_stream_acked() {
     let mut server = Sluiced::fresh().await;
     let queue = server.queue("work");
     let ids = queue.enqueue(spec::jobs("x", 200)).await;
-    let mut worker = Worker::start(&queue, 50).await;
+    let mut worker = start(&queue, 50).await;
     let mut acked = BTreeSet::new();
     for job in worker.jobs(50).await.iter().take(20) {
-        worker.ask(Ask::Acks(AckRequest { acks: vec![spec::ack(job)] })).await;
+        worker.ask_acks(vec![spec::ack(job)]);
     }
     while acked.len() < 20 {
         if let Tell::Acks(answer) = worker.told().await {

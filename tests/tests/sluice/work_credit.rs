@@ -7,9 +7,8 @@ use prost::Message as _;
 use sluice_proto::v1::work_request::Message as Asked;
 use sluice_proto::v1::work_response::Message as Told;
 use sluice_proto::v1::{
-    Ack, AckRequest, CancelJobRequest, DeleteQueueRequest, ExtendLeaseRequest, JobSpec, JobState,
-    LeaseExtension, LeasedJob, NackReason, NackRequest, Queue, QueueStatus, WorkRequest, WorkResponse,
-    WorkStart,
+    Ack, AckRequest, ExtendLeaseRequest, JobSpec, JobState, LeaseExtension, LeasedJob, NackReason,
+    NackRequest, Queue, QueueStatus, WorkRequest, WorkResponse, WorkStart,
 };
 use sluice_tests::{Setup, Sluiced, Worker, spec, status};
 use tonic::Code;
@@ -241,8 +240,7 @@ async fn cancelled_job_is_told_once_and_what_its_worker_does_then_decides() {
     let mut worker = Worker::start(&queue, 3).await;
     let out = worker.jobs(3).await;
     for job in &out {
-        let request = CancelJobRequest { job_id: spec::id(job) };
-        queue.rpc.clone().cancel_job(request).await.unwrap();
+        queue.try_cancel(&spec::id(job)).await.unwrap();
         let notice = worker.notice().await;
         assert_eq!((notice.cancelled, notice.lost), (vec![spec::id(job)], vec![]), "each is told once");
     }
@@ -270,8 +268,7 @@ async fn worker_of_a_deleted_queue_loses_its_jobs_and_works_on_for_the_next_of_i
     queue.enqueue_one(spec::job("of the first")).await;
     let mut worker = Worker::start(&queue, 1).await;
     let out = worker.jobs(1).await;
-    let request = DeleteQueueRequest { name: "deleted".to_owned(), force: true };
-    queue.admin.clone().delete_queue(request).await.unwrap();
+    queue.try_delete(true).await.unwrap();
     assert_eq!(worker.notice().await.lost, [spec::id(&out[0])]);
     queue.enqueue_one(spec::job("of the second")).await;
     let out = worker.jobs(1).await;
