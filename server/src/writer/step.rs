@@ -90,6 +90,8 @@ impl Step {
         self.answer_too_early();
         let committed = self.commit(now)?;
 
+        // Whoever hears that a policy is in force meets it with the next call.
+        self.publish_hints(&committed);
         self.answer();
         for ticket in after.abandoned {
             self.replies.remove(&ticket);
@@ -106,7 +108,6 @@ impl Step {
         }
         event::tell(&committed, &self.engine, now);
         event::tell_levels(&mem::take(&mut self.effects.levels), &self.engine);
-        self.publish_hints(&committed);
         self.watchers.touch(&self.effects.touched, &self.engine, now);
         self.effects.touched.clear();
         for reply in after.many {

@@ -92,7 +92,6 @@ async fn s4_4_hint_follows_the_load_by_the_table_of_the_mission() {
 }
 
 #[tokio::test]
-#[ignore = "a new policy shows some 50 ms later"]
 async fn queue_without_a_policy_hints_nothing_and_one_that_has_it_does_at_once() {
     let server = Sluiced::fresh().await;
     let queue = server.queue("q");
