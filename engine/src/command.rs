@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::id::{JobId, LeaseToken, Ticket};
+use crate::id::{JobId, LeaseToken, QueueId, Ticket};
 use crate::job::{JobError, JobSpec, JobState, Priority, Start};
 use crate::name::{BatchName, Key, QueueName};
+use crate::queue::QueueVersion;
 use crate::settings::QueuePatch;
 use crate::time::{Span, WallTime};
 
@@ -54,7 +55,7 @@ pub struct PutQueue {
     /// What is to change.
     pub patch: QueuePatch,
     /// Only if this is still the version of the settings.
-    pub version: Option<u64>,
+    pub version: Option<QueueVersion>,
 }
 
 /// A request that is answered once, however often it is sent.
@@ -64,6 +65,16 @@ pub struct RequestKey {
     pub id: u128,
     /// A hash of what was asked.
     pub content: u64,
+}
+
+impl RequestKey {
+    /// The same request to this queue and to no later one of its name: what a deleted queue answered says nothing
+    /// about the next.
+    pub(crate) fn within(self, queue: QueueId) -> RequestKey {
+        // Odd, so that no two queues turn one id into the same one.
+        const SPREAD: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
+        RequestKey { id: self.id ^ u128::from(queue.0).wrapping_mul(SPREAD), ..self }
+    }
 }
 
 /// See [`Command::Enqueue`].

@@ -78,6 +78,8 @@ pub struct Engine {
     room: WaitingRoom,
     /// The deleted queue that is being cleared away, whose jobs before this one are gone.
     clearing: Option<(QueueId, JobId)>,
+    /// Whether a queue was deleted in this step.
+    just_deleted: bool,
     /// Queues where a job became ready in this step: a waiting lease may take it.
     stirred: Vec<QueueId>,
 }
@@ -101,6 +103,7 @@ impl Engine {
             waiting: Waiting::default(),
             room: WaitingRoom::default(),
             clearing: None,
+            just_deleted: false,
             stirred: Vec::new(),
         }
     }

@@ -50,7 +50,7 @@ pub use outcome::{
 };
 pub use queue::{
     BatchRecord, BatchState, BatchView, KeyStatus, KeysPage, Level, QueueRates, QueueRecord, QueueStatus,
-    QueueTotals, QueueView, StateCounts,
+    QueueTotals, QueueVersion, QueueView, StateCounts,
 };
 pub use retry::{RetryPatch, RetryPolicy};
 pub use settings::{

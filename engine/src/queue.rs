@@ -27,6 +27,14 @@ pub struct QueueRecord {
     pub deleted: bool,
 }
 
+impl QueueRecord {
+    /// Which settings these are.
+    #[must_use]
+    pub fn version(&self) -> QueueVersion {
+        QueueVersion { queue: self.id, number: self.version }
+    }
+}
+
 /// What happened in a queue so far. Never goes down.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueueTotals {
@@ -56,6 +64,15 @@ pub struct QueueTotals {
     pub failed_by_code: BTreeMap<Box<str>, u64>,
 }
 
+/// Which settings a queue has: others than a queue of its name had that was deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueVersion {
+    /// The queue.
+    pub queue: QueueId,
+    /// How often its settings were put.
+    pub number: u64,
+}
+
 /// A queue's settings as they are shown.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QueueView {
@@ -64,7 +81,7 @@ pub struct QueueView {
     /// Its settings.
     pub settings: QueueSettings,
     /// Shown as its etag.
-    pub version: u64,
+    pub version: QueueVersion,
     /// When it came into being.
     pub create_time: WallTime,
 }

@@ -5,7 +5,7 @@
 use sluice_engine::*;
 
 #[test]
-fn queue_may_be_forgotten_in_the_step_in_which_a_job_of_it_becomes_ready() {
+fn queue_may_go_in_the_step_in_which_a_job_of_it_becomes_ready() {
     let dawn = Now { engine: Timestamp(3_600_000_000_000), wall: WallTime(1_700_000_000_000_000_000) };
     let queue = QueueName::new("a").unwrap();
     let mut engine = Engine::new(EngineConfig::default());
@@ -25,6 +25,14 @@ fn queue_may_be_forgotten_in_the_step_in_which_a_job_of_it_becomes_ready() {
     let mut effects = Effects::default();
     engine.apply(Ticket(2), Command::DeleteQueue(delete), later, &mut effects);
     engine.wake(later, &mut effects);
-    assert!(matches!(effects.mutations.last(), Some(Mutation::QueueForgotten { .. })));
     assert!(engine.queue(&queue).is_none());
+    // Whoever tells of this step looks up which queue it was.
+    let deleted = effects.mutations.iter().find_map(|mutation| match mutation {
+        Mutation::QueueDeleted { queue } => Some(*queue),
+        _ => None,
+    });
+    assert_eq!(engine.queue_name(deleted.unwrap()), Some(&queue));
+    engine.wake(later, &mut effects);
+    assert!(matches!(effects.mutations.last(), Some(Mutation::QueueForgotten { .. })));
+    assert_eq!(engine.queue_name(deleted.unwrap()), None);
 }

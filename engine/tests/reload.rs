@@ -51,6 +51,8 @@ impl Life {
     fn apply(&mut self, engine: &mut Engine, command: Command) -> Answer {
         let mut effects = Effects::default();
         engine.apply(Ticket(1), command, DAWN, &mut effects);
+        // A deleted queue is forgotten in the step after.
+        engine.wake(DAWN, &mut effects);
         engine.wake(DAWN, &mut effects);
         self.groups.push(effects.mutations);
         effects.answers.remove(0).1

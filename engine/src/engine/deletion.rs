@@ -1,5 +1,7 @@
 //! Queues go: at once for everybody, and bit by bit what they held.
 
+use std::mem;
+
 use crate::bound::{MAX_DELETIONS_PER_STEP, MAX_SWEEP_JOBS};
 use crate::command::DeleteQueue;
 use crate::engine::{Effects, Engine};
@@ -17,12 +19,17 @@ impl Engine {
         let queue = queue.record.id;
         self.record(Mutation::QueueDeleted { queue }, now, effects);
         self.turn_away(queue, effects);
+        self.just_deleted = true;
         effects.touch(queue);
         Ok(Outcome::QueueDeleted)
     }
 
     /// Removes a bounded bit of what deleted queues held.
     pub(super) fn clear_deleted(&mut self, now: Now, effects: &mut Effects) {
+        // Not in the same step: whoever tells of it looks the queue's name up.
+        if mem::take(&mut self.just_deleted) {
+            return;
+        }
         let Some(queue) = self.ledger.first_deleted() else { return };
         // Another one that was deleted since then may come before it.
         let from = self.clearing.filter(|(begun, _)| *begun == queue).map_or(JobId(0), |(_, from)| from);

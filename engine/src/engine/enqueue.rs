@@ -49,12 +49,13 @@ impl Engine {
         effects: &mut Effects,
     ) -> Admission {
         self.ledger.requests.forget(now.engine);
-        match enqueue.request.map_or(Known::No, |request| self.ledger.requests.look_up(request)) {
+        let queue = self.ledger.find_queue(&enqueue.queue).map(|queue| queue.record.id);
+        let request = enqueue.request.zip(queue).map(|(request, queue)| request.within(queue));
+        match request.map_or(Known::No, |request| self.ledger.requests.look_up(request)) {
             Known::Answered(answer) => return Admission::Answered(Ok(Outcome::Enqueued(answer))),
             Known::Reused => return Admission::Answered(Err(Refusal::RequestIdReused)),
             Known::No => {}
         }
-        let queue = self.ledger.find_queue(&enqueue.queue).map(|queue| queue.record.id);
         let duplicates = match self.duplicates(queue, &enqueue.jobs, now) {
             Ok(duplicates) => duplicates,
             Err(refusal) => return Admission::Answered(Err(refusal)),
@@ -221,6 +222,7 @@ impl Engine {
             besides: (!is_usual).then(|| Arc::new(besides)),
         };
         if let Some(request) = enqueue.request {
+            let request = request.within(queue);
             self.record(Mutation::Requested { request, answer: answer.clone() }, now, effects);
         }
         self.index.desk(queue).rates_mut().count(Event::Enqueued, count, now.engine);

@@ -7,13 +7,14 @@ use crate::id::QueueId;
 use crate::mutation::Mutation;
 use crate::name::QueueName;
 use crate::outcome::{Answer, Outcome, Refusal};
+use crate::queue::QueueRecord;
 use crate::settings::QueueSettings;
 use crate::time::Now;
 
 impl Engine {
     pub(super) fn put_queue(&mut self, put: PutQueue, now: Now, effects: &mut Effects) -> Answer {
         let known = self.ledger.find_queue(&put.name).map(|queue| &queue.record);
-        if put.version.is_some() && put.version != known.map(|record| record.version) {
+        if put.version.is_some() && put.version != known.map(QueueRecord::version) {
             return Err(Refusal::VersionMismatch);
         }
         let before = known.map(|record| record.settings.clone());

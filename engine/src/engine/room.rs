@@ -65,9 +65,10 @@ impl WaitingRoom {
             && self.bytes + bytes_of(&enqueue.jobs) <= MAX_WAITING_ENQUEUE_BYTES
     }
 
-    /// Whether somebody waits at a place who came before `ticket`.
+    /// Whether somebody waits at a place who came before `ticket`, and is not to be passed.
     pub(crate) fn is_waited_at(&self, place: &Place, ticket: Ticket) -> bool {
-        self.first(place).is_some_and(|first| first < ticket)
+        let came_before = |place: &Place| self.first(place).is_some_and(|first| first < ticket);
+        came_before(place) || (!place.urgent && came_before(&Place { urgent: true, ..place.clone() }))
     }
 
     pub(crate) fn add(&mut self, ticket: Ticket, enqueue: Enqueue, place: Place, now: Timestamp) {
@@ -78,8 +79,7 @@ impl WaitingRoom {
     /// Whoever held the ticket is gone.
     pub(crate) fn remove(&mut self, ticket: Ticket) -> Option<QueueId> {
         let call = self.take(ticket)?;
-        // Who comes next may fit where this one did not.
-        self.stirred.insert(call.place.clone());
+        self.stir_behind(&call.place);
         Some(call.place.queue)
     }
 
@@ -113,6 +113,14 @@ impl WaitingRoom {
         for identity in identities(queue, request, jobs) {
             let same = self.by_identity.range((identity, Ticket(0))..=(identity, Ticket(u64::MAX)));
             self.overtaken.extend(same.map(|(_, ticket)| *ticket));
+        }
+    }
+
+    /// Somebody left a place: who stood behind may fit where that one did not.
+    fn stir_behind(&mut self, place: &Place) {
+        self.stir_place(place.clone());
+        if place.urgent {
+            self.stir_place(Place { urgent: false, ..place.clone() });
         }
     }
 
@@ -178,9 +186,8 @@ impl Engine {
                 Refusal::Full { what: call.place.full(), retry_after: self.room_in(call.place.queue, now) };
             effects.answers.push((ticket, Err(refusal)));
             effects.touch(call.place.queue);
-            self.room.stirred.insert(call.place);
+            self.room.stir_behind(&call.place);
         }
-        // Whoever stood behind those may fit.
         self.let_in(now, effects);
     }
 
@@ -201,7 +208,7 @@ impl Engine {
             }
             let Some((ticket, place)) = next.pop_first() else { break };
             if self.serve_one(ticket, &place, now, effects) {
-                self.room.stirred.insert(place);
+                self.room.stir_behind(&place);
             }
         }
     }

@@ -214,7 +214,7 @@ fn queue_view(queue: &Queue) -> QueueView {
     QueueView {
         name: record.name.clone(),
         settings: record.settings.clone(),
-        version: record.version,
+        version: record.version(),
         create_time: record.create_time,
     }
 }

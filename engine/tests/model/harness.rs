@@ -51,6 +51,10 @@ impl Harness {
         }
         effects.answers.clear();
         self.engine.wake(self.now, &mut effects);
+        if deletes {
+            // What a deleted queue held goes in the step after.
+            self.engine.wake(self.now, &mut effects);
+        }
         self.model.pass(self.now);
         for (waited, answer) in std::mem::take(&mut effects.answers) {
             self.model.waited(waited, &answer, deletes, self.now);

@@ -164,7 +164,7 @@ impl Model {
         }
     }
 
-    /// Whether somebody who waits since before `ticket`, with the same right to the reserve, may want the same room.
+    /// Whether somebody who waits since before `ticket`, with no less right to the reserve, may want the same room.
     pub(crate) fn may_stand_behind(&self, ticket: Ticket, queue: u32, jobs: &[JobSpec]) -> bool {
         let settings = &self.queues[&queue].settings;
         let wanted = |jobs: &[JobSpec]| -> BTreeSet<String> {
@@ -173,7 +173,7 @@ impl Model {
         let mine = wanted(jobs);
         self.calls.range(..ticket).any(|(_, call)| {
             call.queue == queue
-                && is_urgent(&call.enqueue.jobs, settings) == is_urgent(jobs, settings)
+                && (is_urgent(&call.enqueue.jobs, settings) || !is_urgent(jobs, settings))
                 && !wanted(&call.enqueue.jobs).is_disjoint(&mine)
         })
     }

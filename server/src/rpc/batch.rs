@@ -20,13 +20,11 @@ impl Rpc {
         let patience = Patience::of(&request);
         let call = validate::batch(request.into_inner())?;
         let wait = patience.wait(call.wait);
-        let view = match self.batch(&call).await? {
-            view if wait > Duration::ZERO && !is_final(&view) => {
-                patience.hand_back();
-                self.final_batch(&call, view, wait).await?
-            }
-            view => view,
-        };
+        let mut view = self.batch(&call).await?;
+        if wait > Duration::ZERO && !is_final(&view) {
+            patience.hand_back();
+            view = self.final_batch(&call, wait).await?;
+        }
         Ok(convert::batch(&view))
     }
 
@@ -37,24 +35,23 @@ impl Rpc {
     }
 
     /// Looks again whenever something happened in the queue, until the batch is final or the time is up.
-    async fn final_batch(
-        &self,
-        call: &BatchCall,
-        mut view: BatchView,
-        wait: Duration,
-    ) -> Result<BatchView, Failure> {
+    async fn final_batch(&self, call: &BatchCall, wait: Duration) -> Result<BatchView, Failure> {
         let end = Instant::now() + wait;
+        // Before the first look: no end comes between the two.
         let mut changes = self.handle.watch(call.queue.clone()).await?;
-        while !is_final(&view) {
+        loop {
+            let is_over = Instant::now() >= end;
+            let view = self.batch(call).await?;
+            if is_over || is_final(&view) {
+                return Ok(view);
+            }
             tokio::select! {
                 biased;
                 () = self.shutdown.cancelled() => return Err(Failure::Stopping),
                 changed = changes.changed() => changed.map_err(|_| Failure::Stopping)?,
-                () = tokio::time::sleep_until(end) => break,
+                () = tokio::time::sleep_until(end) => {}
             }
-            view = self.batch(call).await?;
         }
-        Ok(view)
     }
 }
 

@@ -7,5 +7,5 @@ mod time;
 
 pub(super) use info::server_info;
 pub(super) use job::{job, leased_job, state, state_of};
-pub(super) use queue::{absent_status, batch, flow_hint, key_status, queue, status};
+pub(super) use queue::{absent_status, batch, etag, flow_hint, key_status, queue, status};
 pub(super) use time::{duration, std_duration, timestamp};

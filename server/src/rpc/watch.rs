@@ -104,10 +104,11 @@ impl Watcher {
             () = shutdown.cancelled() => return Err(Failure::Stopping),
             changed = due(&mut self.changes, self.last, self.min_interval) => changed?,
         };
-        self.last = Some(Instant::now());
+        let is_first = self.last.replace(Instant::now()).is_none();
         let published = self.changes.borrow_and_update().clone();
-        // Rates and ages go on when nothing happens: what was published last is old by then.
-        let status = match changed {
+        // What was published last is old by now: at first by what may not be told yet, and later because rates and
+        // ages go on when nothing happens.
+        let status = match changed && !is_first {
             true => published,
             false => self.rpc.status_now(&self.queue).await.map_or(published, |s| s.map(Arc::new)),
         };

@@ -77,9 +77,9 @@ struct Work {
     asked: Streaming<v1::WorkRequest>,
     /// None until it said who it is.
     terms: Option<Terms>,
-    holding: Holding,
-    /// The lease that waits for a job.
+    /// The lease that waits for a job. Before what is held, which goes back next and must not come to it again.
     leasing: Option<Leasing>,
+    holding: Holding,
     looks: Interval,
     /// When the stream ends, once the server stops.
     end: Option<Instant>,

@@ -67,7 +67,7 @@ impl RestWaiters {
     }
 
     /// Tells those whose jobs have all come to rest or are gone.
-    pub(super) fn note(&mut self, mutations: &[Mutation]) {
+    pub(super) fn note(&mut self, mutations: &[Mutation], engine: &Engine, now: Now) {
         if self.calls.is_empty() {
             return;
         }
@@ -82,6 +82,12 @@ impl RestWaiters {
                 | Mutation::Dropped { jobs }
                 | Mutation::Drained { jobs, .. }
                 | Mutation::Purged { jobs } => jobs.iter().for_each(|id| self.ended(*id)),
+                // Its jobs go bit by bit, but nobody sees them any more.
+                Mutation::QueueDeleted { .. } => {
+                    let is_gone = |id: &JobId| engine.job(*id, now).is_none();
+                    let gone: Vec<JobId> = self.by_job.keys().copied().filter(is_gone).collect();
+                    gone.into_iter().for_each(|id| self.ended(id));
+                }
                 _ => {}
             }
         }
@@ -145,9 +151,9 @@ mod tests {
     fn call_is_told_when_the_last_of_its_jobs_rests() {
         let mut waiters = RestWaiters::default();
         let mut told = await_rest(&mut waiters, 1, &[1, 2, 2]);
-        waiters.note(&[Mutation::Acked { id: JobId(1), result: None }]);
+        waiters.note(&[Mutation::Acked { id: JobId(1), result: None }], &engine(), Now::default());
         assert!(told.try_recv().is_err());
-        waiters.note(&[Mutation::Dropped { jobs: vec![JobId(2), JobId(3)] }]);
+        waiters.note(&[Mutation::Dropped { jobs: vec![JobId(2), JobId(3)] }], &engine(), Now::default());
         assert_eq!(told.try_recv(), Ok(Ok(())));
         assert_eq!(waiters.len(), (0, 0));
     }
@@ -165,7 +171,7 @@ mod tests {
         let mut other = await_rest(&mut waiters, 2, &[2]);
         waiters.remove(Ticket(1));
         assert_eq!(waiters.len(), (1, 1));
-        waiters.note(&[Mutation::Purged { jobs: vec![JobId(2)] }]);
+        waiters.note(&[Mutation::Purged { jobs: vec![JobId(2)] }], &engine(), Now::default());
         assert_eq!(other.try_recv(), Ok(Ok(())));
     }
 }

@@ -102,7 +102,7 @@ impl Step {
         for (queue, reply) in after.watches {
             drop(reply.send(self.watchers.watch(queue, &self.engine, now)));
         }
-        self.rest.note(&committed);
+        self.rest.note(&committed, &self.engine, now);
         for (ticket, jobs, reply) in after.rests {
             self.rest.add(ticket, jobs, reply, &self.engine, now);
         }

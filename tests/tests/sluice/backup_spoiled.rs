@@ -35,13 +35,15 @@ async fn assert_refused(directory: &Path, bytes: &[u8], what: &str) {
     fs::write(&file, bytes).unwrap();
     let said = task::restore(&file, &store).await;
     assert_eq!(said.code, 1, "{what}: {}{}", said.stdout, said.stderr);
-    assert!(said.stderr.contains("cannot restore: the backup is"), "{what}: {}", said.stderr);
+    // Changed at its very beginning it is no backup, or one of a version yet to come.
+    let words = ["the backup is ", "it is no backup of Sluice", "it is of layout "];
+    let says = words.iter().any(|words| said.stderr.contains(&format!("cannot restore: {words}")));
+    assert!(says, "{what}: {}", said.stderr);
     assert!(!said.stderr.contains("panicked"), "{what}: {}", said.stderr);
     assert!(!store.exists(), "{what}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "the message says another thing than is asked here"]
 async fn backup_cut_short_anywhere_is_refused() {
     let (directory, file) = backed_up().await;
     let whole = fs::read(&file).unwrap();
@@ -62,7 +64,6 @@ async fn backup_cut_short_anywhere_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "the message says another thing than is asked here"]
 async fn backup_with_any_byte_changed_is_refused() {
     let (directory, file) = backed_up().await;
     let whole = fs::read(&file).unwrap();

@@ -35,7 +35,6 @@ async fn end_amid_waits(queue: Queue) -> Vec<GetBatchResponse> {
 }
 
 #[tokio::test]
-#[ignore = "it may hear of it only when its time is up"]
 async fn wait_that_begins_as_the_batch_ends_hears_of_the_end() {
     let server = Sluiced::fresh().await;
     for round in 0..50 {
@@ -72,7 +71,6 @@ async fn all_who_wait_are_told_of_one_end() {
 }
 
 #[tokio::test]
-#[ignore = "it goes on until its time is up"]
 async fn wait_ends_when_its_queue_is_deleted() {
     let server = Sluiced::fresh().await;
     let queue = server.queue("goes");
@@ -87,7 +85,6 @@ async fn wait_ends_when_its_queue_is_deleted() {
 }
 
 #[tokio::test]
-#[ignore = "it is answered with what was"]
 async fn wait_that_outlives_its_batch_is_not_answered_with_what_was() {
     let server = Sluiced::fresh().await;
     let queue = server.queue("was");

@@ -103,7 +103,6 @@ async fn leases_of_a_deleted_queue_are_lost_and_its_jobs_cannot_be_changed() {
 }
 
 #[tokio::test]
-#[ignore = "a repeated request_id has the answer of the queue that is gone"]
 async fn queue_of_the_same_name_may_come_at_once_and_is_another() {
     let mut server = Setup::default().start().await;
     let queue = server.queue("again");
@@ -134,7 +133,6 @@ async fn queue_of_the_same_name_may_come_at_once_and_is_another() {
 }
 
 #[tokio::test]
-#[ignore = "a request_id outlives its queue"]
 async fn request_id_of_a_deleted_queue_says_nothing_about_the_next_of_its_name() {
     let mut server = Setup::default().start().await;
     let queue = server.queue("request");

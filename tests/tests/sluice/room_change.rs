@@ -190,7 +190,6 @@ async fn s4_2_call_that_waits_for_a_key_stands_in_the_queues_line_too() {
 }
 
 #[tokio::test]
-#[ignore = "each kind stands behind its own"]
 async fn s4_7_ordinary_calls_do_not_pass_an_urgent_one_that_came_first() {
     let server = Sluiced::fresh().await;
     let queue = server.queue("passed");

@@ -9,7 +9,6 @@ use sluice_tests::{Sluiced, spec};
 const SILENCE: Duration = Duration::from_secs(5);
 
 #[tokio::test]
-#[ignore = "it is told only in silence"]
 async fn deleted_queue_is_told_to_its_watcher_before_the_silence_is_over() {
     let server = Sluiced::fresh().await;
     let queue = server.queue("gone");
@@ -24,7 +23,6 @@ async fn deleted_queue_is_told_to_its_watcher_before_the_silence_is_over() {
 }
 
 #[tokio::test]
-#[ignore = "it is told only in silence"]
 async fn deleted_queue_is_told_to_who_watches_many_though_others_are_never_silent() {
     let server = Sluiced::fresh().await;
     let (gone, busy) = (server.queue("gone"), server.queue("busy"));

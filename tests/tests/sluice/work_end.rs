@@ -205,7 +205,6 @@ async fn worker_of_a_server_that_stopped_holds_on_and_acks_when_it_is_back() {
 }
 
 #[tokio::test]
-#[ignore = "the test acks nothing when nothing is left"]
 async fn kill_9_under_a_stream_loses_no_job_and_does_none_twice() {
     const JOBS: usize = 400;
     let mut server = Sluiced::fresh().await;
@@ -238,7 +237,9 @@ async fn kill_9_under_a_stream_loses_no_job_and_does_none_twice() {
         server.kill_and_start().await;
         // What was not answered is done or still held: the ack that settles it is repeated.
         let queue = server.queue("killed");
-        queue.ack(&hands).await;
+        if !hands.is_empty() {
+            queue.ack(&hands).await;
+        }
         acked.extend(hands.drain(..).map(|job| spec::id(&job)));
     }
     // Handed out by a server that could not say so: theirs are leases that nobody knows of.
@@ -279,17 +280,21 @@ async fn killed_command_line_worker_gives_its_job_back_soon() {
 }
 
 #[tokio::test]
-#[ignore = "seen red once under load: the cause is to be found"]
 async fn librarys_worker_works_over_the_stream_and_with_leases_when_told_to() {
     let server = Sluiced::fresh().await;
     let queue = held_long(&server, "library").await;
     let id = queue.enqueue_one(spec::job("x")).await;
-    let held = |status: &sluice_proto::v1::QueueStatus| status.counts.as_ref().unwrap().leased == 1;
     for streams in [true, false] {
         let client = Client::builder(server.url()).build().unwrap();
         let worker = sluice_client::Worker::new(client, "library").streaming(streams);
-        let run = tokio::spawn(worker.run(|_| std::future::pending::<Outcome>(), Default::default()));
-        queue.until(held).await;
+        // Leased is not enough: a lease that breaks off on its way to the worker is given back.
+        let (begins, mut begun) = tokio::sync::mpsc::unbounded_channel();
+        let handler = move |_| {
+            begins.send(()).unwrap();
+            std::future::pending::<Outcome>()
+        };
+        let run = tokio::spawn(worker.run(handler, Default::default()));
+        begun.recv().await.unwrap();
         run.abort();
         assert!(run.await.is_err_and(|error| error.is_cancelled()));
         if streams {

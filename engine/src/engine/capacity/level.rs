@@ -28,11 +28,18 @@ pub(crate) fn level(before: Level, utilization: Option<f64>, fills_in: Option<Sp
     }
 }
 
-/// In which time, at the present rates, a queue will be full of jobs; none when it is not.
+/// In which time, at the present rates and with jobs as large as those it holds, a queue will be full; none when
+/// it will not.
 pub(super) fn fills_in(capacity: &Capacity, held: Amount, rates: &QueueRates) -> Option<Span> {
-    let left = capacity.jobs?.saturating_sub(held.jobs);
+    let jobs = capacity.jobs.map(|most| most.saturating_sub(held.jobs) as f64);
+    let bytes = capacity.bytes.map(|most| {
+        let size = held.bytes as f64 / held.jobs as f64;
+        most.saturating_sub(held.bytes) as f64 / size
+    });
+    // Without a job there is no size to reckon with.
+    let left = jobs.into_iter().chain(bytes.filter(|left| left.is_finite())).reduce(f64::min)?;
     let grows = rates.enqueued - rates.acked;
-    let seconds = left as f64 / grows;
+    let seconds = left / grows;
     (grows > 0.0 && seconds < 1e9).then_some(Span((seconds * 1e9) as u64))
 }
 
@@ -72,5 +79,20 @@ mod tests {
         assert_eq!(level(16.0), Level::Warning);
         assert_eq!(level(14.0), Level::Ok);
         assert_eq!(level(5.0), Level::Ok);
+    }
+
+    #[test]
+    fn queue_may_fill_with_bytes_before_it_is_full_of_jobs() {
+        let held = Amount { jobs: 10, bytes: 1_000 };
+        let rates = QueueRates { enqueued: 1.0, ..QueueRates::default() };
+        let in_seconds = |jobs, bytes| {
+            fills_in(&Capacity { jobs, bytes }, held, &rates).map(|span| (span.0 as f64 / 1e9).round())
+        };
+        assert_eq!(in_seconds(Some(100), Some(2_000)), Some(10.0));
+        assert_eq!(in_seconds(Some(15), Some(2_000)), Some(5.0));
+        assert_eq!(in_seconds(None, Some(2_000)), Some(10.0));
+        let empty = Amount::default();
+        let bytes = Capacity { jobs: None, bytes: Some(10) };
+        assert_eq!(fills_in(&bytes, empty, &rates), None);
     }
 }

@@ -13,7 +13,7 @@ pub(crate) struct Place {
     pub(crate) queue: QueueId,
     /// The empty one stands for the queue.
     pub(crate) key: Key,
-    /// Whether it is looked at with its reserve: who may use that does not stand behind those who may not.
+    /// Whether it is looked at with its reserve: who may use that stands behind nobody who may not.
     pub(crate) urgent: bool,
 }
 

@@ -2,7 +2,7 @@
 
 use sluice_engine::{
     BatchState, BatchView, FlowHintPolicy, FlowHintStep, JobState, KeyRule, KeyStatus, Level, OverflowPolicy,
-    QueueName, QueueRates, QueueStatus, QueueTotals, QueueView, StateCounts, WallTime,
+    QueueName, QueueRates, QueueStatus, QueueTotals, QueueVersion, QueueView, StateCounts, WallTime,
 };
 use sluice_proto::v1;
 
@@ -31,9 +31,14 @@ pub(in crate::rpc) fn queue(view: &QueueView) -> v1::Queue {
         paused: settings.paused,
         flow_hint: settings.flow_hint.as_ref().map(flow_hint_policy),
         idempotency_window: Some(duration(settings.idempotency_window)),
-        etag: view.version.to_string(),
+        etag: etag(view.version),
         create_time: Some(timestamp(view.create_time)),
     }
+}
+
+/// What names a version of a queue's settings.
+pub(in crate::rpc) fn etag(version: QueueVersion) -> String {
+    format!("{}-{}", version.queue.0, version.number)
 }
 
 fn key_rule(rule: &KeyRule) -> v1::KeyRule {
@@ -192,7 +197,7 @@ fn totals(totals: &QueueTotals) -> v1::QueueTotals {
 
 #[cfg(test)]
 mod tests {
-    use sluice_engine::{Capacity, KeyPattern, Priority, PutQueue, QueueSettings, Reserve, Span};
+    use sluice_engine::{Capacity, KeyPattern, Priority, PutQueue, QueueId, QueueSettings, Reserve, Span};
 
     use super::*;
     use crate::rpc::validate;
@@ -218,12 +223,12 @@ mod tests {
         let view = QueueView {
             name: QueueName::new("q").unwrap(),
             settings: settings.clone(),
-            version: 12,
+            version: QueueVersion { queue: QueueId(3), number: 12 },
             create_time: WallTime(5),
         };
         let request = v1::PutQueueRequest { queue: Some(queue(&view)), update_mask: None };
         let PutQueue { name, patch, version } = validate::put_queue(request).unwrap();
-        assert_eq!((&*name, version), ("q", Some(12)));
+        assert_eq!((&*name, version), ("q", Some(view.version)));
         assert_eq!(patch.over(&QueueSettings::default()), settings);
     }
 

@@ -1,12 +1,13 @@
 //! PutQueue: a queue's settings, all of them or those that a mask names.
 
 use sluice_engine::bound::{MAX_LEASE, MAX_RETENTION_BYTES, MIN_LEASE};
-use sluice_engine::{PutQueue, QueuePatch, QueueSettings, RetryPatch};
+use sluice_engine::{PutQueue, QueueId, QueuePatch, QueueSettings, QueueVersion, RetryPatch};
 use sluice_proto::v1;
 
 use super::field::Fields;
 use super::path::Path;
 use super::span::ANY;
+use crate::rpc::convert::etag;
 use crate::rpc::status::Failure;
 
 /// A queue as it is to be.
@@ -36,8 +37,10 @@ pub(in crate::rpc) fn put_queue(request: v1::PutQueueRequest) -> Result<PutQueue
 }
 
 /// The version that an etag stands for.
-fn version(etag: &str) -> Option<u64> {
-    etag.parse().ok().filter(|v: &u64| v.to_string() == etag)
+fn version(text: &str) -> Option<QueueVersion> {
+    let (queue, number) = text.split_once('-')?;
+    let version = QueueVersion { queue: QueueId(queue.parse().ok()?), number: number.parse().ok()? };
+    (etag(version) == text).then_some(version)
 }
 
 impl Fields {
@@ -308,8 +311,10 @@ mod tests {
     fn etag_is_a_version_or_stale() {
         let with = |etag: &str| put(v1::Queue { etag: etag.to_owned(), ..Default::default() }, &[]);
         assert_eq!(with("").unwrap().version, None);
-        assert_eq!(with("12").unwrap().version, Some(12));
-        assert!(matches!(with("012"), Err(Failure::EtagMismatch(_))));
-        assert!(matches!(with("abc"), Err(Failure::EtagMismatch(_))));
+        let version = QueueVersion { queue: QueueId(3), number: 12 };
+        assert_eq!(with("3-12").unwrap().version, Some(version));
+        for never_given in ["3-012", "03-12", "12", "-", "abc", "3-12-"] {
+            assert!(matches!(with(never_given), Err(Failure::EtagMismatch(_))), "{never_given}");
+        }
     }
 }

@@ -304,6 +304,8 @@ impl Workload {
 
     fn delete(&mut self, rig: &mut Rig) {
         let name = queue(["gamma", "omega", "omega"][self.below(3)]);
+        // What it answered says nothing about the next of its name.
+        self.repeatable.retain(|(enqueue, _)| enqueue.queue != name);
         // It may be gone already.
         let _ = rig.apply(Command::DeleteQueue(DeleteQueue { name, force: true }));
     }
