@@ -4,8 +4,9 @@ use std::{env, fs, path::PathBuf};
 
 use prost::Message;
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     "sluice/v1/job.proto",
+    "sluice/v1/limit.proto",
     "sluice/v1/queue.proto",
     "sluice/v1/queue_service.proto",
     "sluice/v1/admin_service.proto",

@@ -62,6 +62,10 @@ pub struct Settings {
     pub keys: u64,
     /// Whether each Enqueue carries a request id.
     pub request_ids: bool,
+    /// Batches that jobs belong to in turn; 0 for none.
+    pub batches: u64,
+    /// Whether each job has an idempotency key of its own.
+    pub idempotency_keys: bool,
     /// Turns: the load, Check and the disk are measured so often, one after another.
     pub rounds: u32,
     /// Where the bare write goes; without it the disk is not measured.
@@ -90,6 +94,8 @@ pub struct Report {
     payload_bytes: usize,
     keys: u64,
     request_ids: bool,
+    batches: u64,
+    idempotency_keys: bool,
     rounds: u32,
     /// Jobs measured, and the time that took.
     jobs: u64,
@@ -170,6 +176,8 @@ fn report(
         payload_bytes: settings.payload_bytes,
         keys: settings.keys,
         request_ids: settings.request_ids,
+        batches: settings.batches,
+        idempotency_keys: settings.idempotency_keys,
         rounds: settings.rounds,
         jobs: loads.jobs,
         seconds: loads.seconds,

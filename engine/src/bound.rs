@@ -102,3 +102,29 @@ pub const WARNING_AHEAD: Span = Span::from_secs(60);
 pub const MAX_WAKES_PER_STEP: usize = 4_096;
 /// Statistics' window.
 pub const RATE_WINDOW: Span = Span::from_secs(10);
+/// Windows of a node.
+pub const MAX_WINDOWS: usize = 4;
+/// Units of a window, in one period and at once.
+pub const MAX_AMOUNT: u32 = 1_000_000_000;
+/// The shortest period of a window.
+pub const MIN_PERIOD: Span = Span::from_millis(1);
+/// The longest period of a window.
+pub const MAX_PERIOD: Span = Span::from_secs(366 * 86_400);
+/// What a job may cost.
+pub const MAX_COST: u32 = 1_000_000_000;
+/// Jobs in flight that a node may be allowed.
+pub const MAX_IN_FLIGHT: u32 = 1_000_000;
+/// Jobs that a node may send in its turn.
+pub const MAX_WEIGHT: u32 = 1_000;
+/// Nodes that one search for a job parks: the rest are looked at again at once.
+pub const MAX_PARKED_PER_STEP: usize = 4_096;
+/// Nodes of which one step looks whether their debt is past.
+pub const MAX_GATES_SWEPT_PER_STEP: usize = 64;
+/// How long a node is frozen at first when a worker says THROTTLED and no time; then twice as long each time,
+pub const FIRST_FREEZE: Span = Span::from_secs(1);
+/// up to this many doublings: 1, 2, 4, 8, 16 s;
+pub const MAX_FREEZE_DOUBLINGS: u8 = 4;
+/// until this much time passed without another.
+pub const FREEZE_MEMORY: Span = Span::from_secs(60);
+/// Nodes of which one step says again what limits know.
+pub const MAX_NODES_RESTATED: usize = 1_024;

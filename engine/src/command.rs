@@ -45,6 +45,8 @@ pub enum Command {
     Purge(Sweep),
     /// Remove a queue.
     DeleteQueue(DeleteQueue),
+    /// Say again what limits know of nodes, from this number on: a bounded bit of it. A backup begins with it.
+    RestateNodes(u32),
 }
 
 /// See [`Command::PutQueue`].
@@ -111,7 +113,7 @@ pub struct Lease {
 
 impl Lease {
     /// What an answer spends on a job besides its bytes, its key, error and queue name, at most.
-    pub const JOB_OVERHEAD: usize = 512;
+    pub const JOB_OVERHEAD: usize = 528;
 }
 
 /// See [`Command::Ack`].
@@ -138,6 +140,8 @@ pub struct Nack {
     pub error: Option<Box<JobError>>,
     /// Not before this much from now.
     pub retry_after: Option<Span>,
+    /// THROTTLED: which node was too much, by how many segments of the key; 0: the queue. None: the key.
+    pub scope: Option<u8>,
 }
 
 /// Why a worker gives a job back.

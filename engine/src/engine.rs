@@ -1,10 +1,12 @@
 //! Decides. Everything it changes it says in mutations: the ledger changes by them, and what is derived
 //! from the facts (the [`Index`]) follows.
 
+mod block;
 mod capacity;
 mod change;
 mod deletion;
 mod desk;
+mod doors;
 mod due;
 mod enqueue;
 mod history;
@@ -19,8 +21,9 @@ mod settle;
 mod view;
 mod waiting;
 
-use crate::bound::{DEFAULT_IDEMPOTENCY_KEYS, MAX_WAKES_PER_STEP};
+use crate::bound::{DEFAULT_IDEMPOTENCY_KEYS, MAX_NODES_RESTATED, MAX_WAKES_PER_STEP};
 use crate::command::Command;
+use crate::engine::doors::Doors;
 use crate::engine::index::Index;
 use crate::engine::room::WaitingRoom;
 use crate::engine::waiting::Waiting;
@@ -28,7 +31,7 @@ use crate::id::{JobId, QueueId, Ticket};
 use crate::job::JobView;
 use crate::ledger::{Ledger, Uncovered};
 use crate::mutation::Mutation;
-use crate::outcome::Answer;
+use crate::outcome::{Answer, Outcome};
 use crate::queue::Level;
 use crate::time::{Now, Timestamp};
 
@@ -127,6 +130,7 @@ impl Engine {
             Command::Requeue(requeue) => self.requeue(requeue, now, effects),
             Command::Purge(sweep) => self.purge(sweep, now, effects),
             Command::DeleteQueue(delete) => self.delete_queue(&delete, now, effects),
+            Command::RestateNodes(first) => self.restate_nodes(first, now, effects),
         };
         effects.answers.push((ticket, answer));
     }
@@ -135,11 +139,20 @@ impl Engine {
     /// after its commands.
     pub fn wake(&mut self, now: Now, effects: &mut Effects) {
         self.wake_due(now, effects);
+        self.index.tree.wake(MAX_WAKES_PER_STEP, &Doors::new(&self.ledger, now.engine));
+        self.ledger.forget_past_gates(now.engine);
         self.forget(now, effects);
         self.clear_deleted(now, effects);
         self.serve_room(now, effects);
         self.serve_waiting(now, effects);
         self.update_levels(now, effects);
+    }
+
+    /// What was said again changes nothing.
+    fn restate_nodes(&self, first: u32, now: Now, effects: &mut Effects) -> Answer {
+        let (mut states, next) = self.ledger.node_states(first, MAX_NODES_RESTATED, now.engine);
+        effects.mutations.append(&mut states);
+        Ok(Outcome::NodesRestated(next))
     }
 
     /// Whoever waited under this ticket is gone.
@@ -155,7 +168,8 @@ impl Engine {
     pub fn next_wake(&self, now: Now) -> Option<Timestamp> {
         let clearing = self.ledger.first_deleted().map(|_| now.engine);
         let timeouts = [self.waiting.next_timeout(), self.room.next_timeout()];
-        [self.next_due(now), self.next_forget(), clearing].into_iter().chain(timeouts).flatten().min()
+        let parked = self.next_parked();
+        [self.next_due(now), self.next_forget(), clearing, parked].into_iter().chain(timeouts).flatten().min()
     }
 
     /// The facts, for the store.

@@ -40,6 +40,10 @@ pub enum JobState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Priority(u8);
 
+/// What a job costs where limits count cost: 1 to [`crate::bound::MAX_COST`], 1 when nothing is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cost(u32);
+
 /// When a new job may run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Start {
@@ -72,6 +76,8 @@ pub struct JobSpec {
     pub key: Key,
     /// How urgent.
     pub priority: Priority,
+    /// What it costs where limits count cost.
+    pub cost: Cost,
     /// When it may run.
     pub start: Start,
     /// What it says of retries; none: nothing.
@@ -112,6 +118,8 @@ pub struct Detail {
     pub retry: Option<Box<RetryPatch>>,
     /// How long a life of it has to be done.
     pub ttl: Option<Span>,
+    /// What it costs.
+    pub cost: Cost,
     /// When this life's time to live passes.
     pub expire: Option<Timestamp>,
     /// Who holds or last held it.
@@ -217,6 +225,10 @@ pub struct JobView {
     pub attempts: u32,
     /// Times requeued.
     pub requeues: u32,
+    /// What it costs.
+    pub cost: Cost,
+    /// What keeps it from going, while READY. Empty: its turn has not come, or no worker.
+    pub blocks: Vec<Block>,
     /// 1 = next by priority, then sequence: while READY.
     pub position: Option<u64>,
     /// In force: the queue's, with what the job says.
@@ -225,6 +237,34 @@ pub struct JobView {
     pub detail: Option<Box<Detail>>,
     /// Whether `detail` was let go and must be read from the store.
     pub detail_at_rest: bool,
+}
+
+/// A closed gate on the way of a READY job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// What closes it.
+    pub kind: BlockKind,
+    /// Where: a key, or what keys begin with; empty: the queue.
+    pub key: Key,
+    /// When it opens, unless others go before or it is told to open; none: nobody can know.
+    pub until: Option<WallTime>,
+}
+
+/// What closes a gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockKind {
+    /// A RATE window.
+    Rate,
+    /// A QUOTA window.
+    Quota,
+    /// As many jobs are in flight as may be.
+    InFlight,
+    /// Its node is `ordered`, and another job of it is not done.
+    Ordered,
+    /// The downstream said that it is too much.
+    Frozen,
+    /// The queue is paused.
+    Paused,
 }
 
 /// A job in a worker's hands.
@@ -236,6 +276,29 @@ pub struct LeasedJob {
     pub token: LeaseToken,
     /// How long the lease lasts from now.
     pub lease_duration: Span,
+}
+
+impl Default for Cost {
+    fn default() -> Cost {
+        Cost::DEFAULT
+    }
+}
+
+impl Cost {
+    /// When nothing is said.
+    pub const DEFAULT: Cost = Cost(1);
+
+    /// A checked cost.
+    #[must_use]
+    pub const fn new(units: u32) -> Option<Cost> {
+        if units >= 1 && units <= crate::bound::MAX_COST { Some(Cost(units)) } else { None }
+    }
+
+    /// In units.
+    #[must_use]
+    pub const fn get(self) -> u32 {
+        self.0
+    }
 }
 
 impl Priority {

@@ -2,6 +2,8 @@
 //! replay by the same lines.
 
 pub(crate) mod batches;
+pub(crate) mod flow;
+mod gate;
 pub(crate) mod idempotency;
 pub(crate) mod jobs;
 pub(crate) mod keys;
@@ -9,18 +11,22 @@ pub(crate) mod requests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use crate::bound::{MAX_ATTEMPT_ERROR_BYTES, MAX_ATTEMPT_HISTORY, MAX_ERROR_CODES};
 use crate::command::RequestKey;
 use crate::id::{JobId, LeaseToken, QueueId};
-use crate::job::{Attempt, Due, JobError, JobRecord, JobSpec, JobState, Start};
+use crate::job::{Attempt, Cost, Due, JobError, JobRecord, JobSpec, JobState, Start};
 use crate::ledger::batches::{BatchId, Batches};
+use crate::ledger::flow::{Flow, GateId};
+pub use crate::ledger::flow::{Meter, NodeState, Quota};
 use crate::ledger::idempotency::Idempotency;
 pub use crate::ledger::idempotency::IdempotencyRecord;
 use crate::ledger::jobs::{Job, Jobs, Slot};
 use crate::ledger::keys::Keys;
 use crate::ledger::requests::Requests;
-use crate::mutation::{Mutation, Next, ReturnCause};
+use crate::limit::NodeSettings;
+use crate::mutation::{Charge, Mutation, Next, ReturnCause};
 use crate::name::{BatchName, QueueName};
 use crate::outcome::Enqueued;
 use crate::queue::{BatchRecord, QueueRecord, QueueTotals, StateCounts};
@@ -58,6 +64,7 @@ pub struct Ledger {
     pub(crate) requests: Requests,
     pub(crate) batches: Batches,
     pub(crate) idempotency: Idempotency,
+    pub(crate) flow: Flow,
     queues: BTreeMap<QueueId, Queue>,
     by_name: BTreeMap<QueueName, QueueId>,
     drains: BTreeMap<u128, DrainRecord>,
@@ -76,6 +83,11 @@ pub(crate) struct Queue {
     /// Of jobs that wait or are held, and of those the ones that are held.
     pub(crate) bytes: u64,
     pub(crate) leased_bytes: u64,
+    /// What is known of it as a node, and how many of its nodes something is known of.
+    pub(crate) gate: GateId,
+    gates: u32,
+    /// Whether its settings limit any node.
+    limited: bool,
 }
 
 /// Which facts already include the mutation at hand: a replay meets records that are younger than the log.
@@ -285,10 +297,22 @@ impl Ledger {
             // Of two queues of one name the older is deleted, though a replay may not know it yet.
             self.by_name.insert(record.name.clone(), record.id);
         }
+        let limited = record.settings.nodes().any(NodeSettings::is_limited);
         match self.queues.get_mut(&record.id) {
-            Some(queue) => queue.record = record,
+            Some(queue) => {
+                queue.record = record;
+                queue.limited = limited;
+            }
             None => {
-                let queue = Queue { record, counts: StateCounts::default(), bytes: 0, leased_bytes: 0 };
+                let queue = Queue {
+                    record,
+                    counts: StateCounts::default(),
+                    bytes: 0,
+                    leased_bytes: 0,
+                    gate: GateId::NONE,
+                    gates: 0,
+                    limited,
+                };
                 self.queues.insert(queue.record.id, queue);
             }
         }
@@ -360,6 +384,7 @@ impl Ledger {
                     totals: known.map_or_else(QueueTotals::default, |r| r.totals.clone()),
                     deleted: false,
                 });
+                self.follow_settings(*queue, now.engine);
             }
             Mutation::Enqueued { queue, first, jobs } => {
                 if !self.queues.contains_key(queue) {
@@ -407,18 +432,18 @@ impl Ledger {
                 });
             }
             Mutation::Leased { jobs, expire, worker } => {
-                for id in jobs {
-                    self.change(*id, covered, |job| {
-                        job.deliveries += 1;
-                        job.nacked = false;
-                        let detail = job.detail_mut();
-                        detail.worker = Some(worker.clone());
-                        detail.start_time = Some(now.wall);
-                        job.set_due(Some(Due::Engine(*expire)));
-                        JobState::Leased
-                    });
+                jobs.iter().for_each(|id| self.lease(*id, *expire, worker, now, covered));
+            }
+            Mutation::Charged { queue, charges } => {
+                for Charge { key, jobs, cost } in charges {
+                    self.charge_key(*queue, key, *jobs, *cost, now.engine);
                 }
             }
+            Mutation::Frozen { queue, key, until, step } => {
+                self.freeze(*queue, key, *until, *step, now.engine);
+            }
+            Mutation::NodeState { queue, key, state } => self.put_node_state(*queue, key, state),
+            Mutation::NodeReset { queue, key } => self.reset(*queue, key),
             Mutation::Extended { id, expire } => {
                 self.change(*id, covered, |job| {
                     job.set_due(Some(Due::Engine(*expire)));
@@ -548,6 +573,7 @@ impl Ledger {
                 }
                 // Its record may know of this, and a replay has brought keys all the same.
                 self.idempotency.forget_queue(*queue);
+                self.drop_gates(*queue);
             }
             Mutation::QueueForgotten { queue } => {
                 if let Some(known) = self.queues.get(queue)
@@ -602,6 +628,9 @@ impl Ledger {
         if let Some(retry) = &spec.retry {
             job.detail_mut().retry = Some(retry.clone());
         }
+        if spec.cost != Cost::DEFAULT {
+            job.detail_mut().cost = spec.cost;
+        }
         if let Some(ttl) = spec.ttl {
             let detail = job.detail_mut();
             detail.ttl = Some(ttl);
@@ -637,6 +666,26 @@ impl Ledger {
         self.batches.leave(job.batch, job.state);
         self.queues.get_mut(&job.queue).expect("jobs name queues that exist").leave(&job);
         Some(job)
+    }
+
+    /// READY → LEASED, one delivery more.
+    pub(crate) fn lease(
+        &mut self,
+        id: JobId,
+        expire: Timestamp,
+        worker: &Arc<str>,
+        now: Now,
+        covered: &impl Coverage,
+    ) {
+        self.change(id, covered, |job| {
+            job.deliveries += 1;
+            job.nacked = false;
+            let detail = job.detail_mut();
+            detail.worker = Some(worker.clone());
+            detail.start_time = Some(now.wall);
+            job.set_due(Some(Due::Engine(expire)));
+            JobState::Leased
+        });
     }
 
     /// A waiting job comes to rest.
@@ -727,11 +776,12 @@ impl Job {
     fn keep_what_was_said(&mut self) {
         self.detail_at_rest = false;
         if let Some(detail) = self.detail.take()
-            && (detail.retry.is_some() || detail.ttl.is_some())
+            && (detail.retry.is_some() || detail.ttl.is_some() || detail.cost != Cost::DEFAULT)
         {
             let said = self.detail_mut();
             said.retry = detail.retry;
             said.ttl = detail.ttl;
+            said.cost = detail.cost;
         }
     }
 

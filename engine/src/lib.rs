@@ -20,6 +20,7 @@ mod engine;
 mod id;
 mod job;
 mod ledger;
+mod limit;
 mod loader;
 mod mutation;
 mod name;
@@ -38,12 +39,13 @@ pub use command::{
 pub use engine::{Effects, Engine, EngineConfig, JobsPage};
 pub use id::{JobId, LeaseToken, QueueId, Ticket};
 pub use job::{
-    Attempt, Attributes, Detail, Due, JobError, JobRecord, JobSpec, JobState, JobView, LeasedJob, Priority,
-    Start,
+    Attempt, Attributes, Block, BlockKind, Cost, Detail, Due, JobError, JobRecord, JobSpec, JobState,
+    JobView, LeasedJob, Priority, Start,
 };
-pub use ledger::{DrainRecord, IdempotencyRecord, Ledger, RequestRecord};
+pub use ledger::{DrainRecord, IdempotencyRecord, Ledger, Meter, NodeState, Quota, RequestRecord};
+pub use limit::{NodeSettings, Unit, Window, WindowKind};
 pub use loader::{LoadError, Loader};
-pub use mutation::{Mutation, Next, ReturnCause};
+pub use mutation::{Charge, Mutation, Next, ReturnCause};
 pub use name::{BatchName, Key, KeyPattern, NameError, QueueName, is_like};
 pub use outcome::{
     Answer, Besides, Drained, Enqueued, Extended, Full, ItemRefusal, Leased, Nacked, Outcome, Refusal,

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use crate::command::RequestKey;
 use crate::id::{JobId, QueueId};
 use crate::job::{Due, JobError, JobSpec, Priority};
-use crate::name::{BatchName, QueueName};
+use crate::ledger::NodeState;
+use crate::name::{BatchName, Key, QueueName};
 use crate::outcome::Enqueued;
 use crate::settings::QueueSettings;
 use crate::time::Timestamp;
@@ -64,6 +65,40 @@ pub enum Mutation {
         expire: Timestamp,
         /// Who.
         worker: Arc<str>,
+    },
+    /// Jobs that were leased went through limits: so much counts there.
+    Charged {
+        /// Their queue.
+        queue: QueueId,
+        /// By key.
+        charges: Vec<Charge>,
+    },
+    /// The downstream said that it was too much: nothing goes through a node for a while.
+    Frozen {
+        /// The queue.
+        queue: QueueId,
+        /// The node; empty: the queue itself.
+        key: Key,
+        /// Until then.
+        until: Timestamp,
+        /// How often in a row that was said without a time.
+        step: u8,
+    },
+    /// What is known of a node so far: said again before what it follows from is let go.
+    NodeState {
+        /// The queue.
+        queue: QueueId,
+        /// The node; empty: the queue itself.
+        key: Key,
+        /// All of it.
+        state: Box<NodeState>,
+    },
+    /// A node is as if nothing had ever gone through it.
+    NodeReset {
+        /// The queue.
+        queue: QueueId,
+        /// The node; empty: the queue itself.
+        key: Key,
     },
     /// A lease ends at another time.
     Extended {
@@ -186,6 +221,17 @@ pub enum Mutation {
         /// Its number.
         segment: u64,
     },
+}
+
+/// What went through the node of a key, and those above it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Charge {
+    /// The key.
+    pub key: Key,
+    /// So many jobs.
+    pub jobs: u64,
+    /// What they cost in all.
+    pub cost: u64,
 }
 
 /// Why a leased job came back.

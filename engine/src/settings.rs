@@ -2,6 +2,7 @@
 
 use crate::bound::{IDEMPOTENCY_WINDOW, MAX_SPAN};
 use crate::job::Priority;
+use crate::limit::NodeSettings;
 use crate::name::{Key, KeyPattern};
 use crate::retry::{RetryPatch, RetryPolicy};
 use crate::time::Span;
@@ -27,6 +28,8 @@ pub struct QueueSettings {
     pub overflow: OverflowPolicy,
     /// Room for urgent jobs beyond every capacity.
     pub reserve: Option<Reserve>,
+    /// What goes through it.
+    pub node: NodeSettings,
     /// What holds for keys; of those that match a node the first.
     pub key_rules: Vec<KeyRule>,
     /// Whether nothing is leased from it.
@@ -77,6 +80,8 @@ pub struct KeyRule {
     pub capacity: Capacity,
     /// What happens beyond; none: as the queue says.
     pub overflow: Option<OverflowPolicy>,
+    /// What goes through each of them.
+    pub node: NodeSettings,
 }
 
 /// When callers are asked to slow down, by the machine's load per core. The engine keeps it and does not look
@@ -127,6 +132,8 @@ pub struct QueuePatch {
     pub overflow: Option<OverflowPolicy>,
     /// See [`QueueSettings::reserve`].
     pub reserve: Option<Option<Reserve>>,
+    /// See [`QueueSettings::node`].
+    pub node: Option<NodeSettings>,
     /// See [`QueueSettings::key_rules`].
     pub key_rules: Option<Vec<KeyRule>>,
     /// See [`QueueSettings::paused`].
@@ -149,6 +156,7 @@ impl Default for QueueSettings {
             capacity: Capacity::default(),
             overflow: OverflowPolicy::default(),
             reserve: None,
+            node: NodeSettings::default(),
             key_rules: Vec::new(),
             paused: false,
             flow_hint: None,
@@ -161,6 +169,11 @@ impl QueueSettings {
     /// What holds for `key`, if anything does.
     pub(crate) fn rule_for(&self, key: &Key) -> Option<&KeyRule> {
         self.key_rules.iter().find(|rule| rule.pattern.matches(key))
+    }
+
+    /// Every node's settings that are said here.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = &NodeSettings> {
+        std::iter::once(&self.node).chain(self.key_rules.iter().map(|rule| &rule.node))
     }
 
     /// What happens beyond a rule's capacity.
@@ -225,6 +238,7 @@ impl QueuePatch {
             },
             overflow: self.overflow.unwrap_or(base.overflow),
             reserve: self.reserve.unwrap_or(base.reserve),
+            node: self.node.clone().unwrap_or_else(|| base.node.clone()),
             key_rules: self.key_rules.clone().unwrap_or_else(|| base.key_rules.clone()),
             paused: self.paused.unwrap_or(base.paused),
             flow_hint: self.flow_hint.unwrap_or(base.flow_hint),

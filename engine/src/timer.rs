@@ -66,7 +66,6 @@ impl Timers {
     }
 
     /// What `item` waits for.
-    #[cfg(test)]
     pub(crate) fn time(&self, item: u32) -> Option<Time> {
         self.place(item).map(|place| self.heap[place].time)
     }

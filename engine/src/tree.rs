@@ -3,11 +3,16 @@
 //! one priority, each has its turn. Whoever waits rises by one priority for each step of the queue's
 //! ageing, so that nothing starves.
 //!
+//! A node that must not let anything through for now is in no ring: it is parked until its time comes, or until
+//! something below it is done. So a throttled key costs nothing and stands in nobody's way, and a limit that
+//! holds a million keys is one timer.
+//!
 //! It knows jobs by their slots and sequence numbers only, and holds only what is ready: a node lives
 //! while something is ready below it. All can be derived from the facts; nothing of it is stored.
 
 mod directory;
 mod fifo;
+mod gate;
 mod growth;
 mod lane;
 #[cfg(test)]
@@ -18,11 +23,16 @@ mod slab;
 #[cfg(test)]
 mod tests;
 
+use crate::bound::MAX_PARKED_PER_STEP;
+use crate::id::QueueId;
 use crate::job::Priority;
-use crate::name::Key;
+use crate::ledger::keys::KeyId;
 use crate::time::{Span, Timestamp};
+use crate::timer::Timers;
 use directory::Directory;
 use fifo::{Fifo, Link};
+use gate::Place;
+pub(crate) use gate::{Facts, Gate, Next};
 use lane::{Content, Lane, LaneId};
 use node::Node;
 pub(crate) use node::NodeId;
@@ -38,8 +48,21 @@ pub(crate) struct Tree {
     /// Of each slot.
     links: Vec<Link>,
     directory: Directory,
-    /// Of each queue: how long a priority waits to count as the next higher one. Zero: for ever.
-    ageing: Vec<Span>,
+    /// Of each queue.
+    roots: Vec<Root>,
+    /// Nodes that wait for a time, by their numbers.
+    parked: Timers,
+    /// Queues that may have something to give again.
+    roused: Vec<QueueId>,
+}
+
+/// What only queues have.
+struct Root {
+    id: QueueId,
+    /// How long a priority waits to count as the next higher one. Zero: for ever.
+    ageing: Span,
+    /// Where its jobs without a key hang.
+    leaf: NodeId,
 }
 
 impl Tree {
@@ -49,99 +72,142 @@ impl Tree {
             nodes: Slab::new(),
             lanes: Slab::new(),
             links: Vec::new(),
-            directory: Directory::new(),
-            ageing: Vec::new(),
+            directory: Directory::default(),
+            roots: Vec::new(),
+            parked: Timers::new(),
+            roused: Vec::new(),
         }
     }
 
     /// A new queue. With `ageing`, each such span of waiting counts as one priority more; zero: none does.
-    pub(crate) fn add_queue(&mut self, ageing: Span) -> NodeId {
-        let number = u32::try_from(self.ageing.len()).expect("queues are bounded");
-        self.ageing.push(ageing);
+    pub(crate) fn add_queue(&mut self, id: QueueId, ageing: Span) -> NodeId {
+        let number = u32::try_from(self.roots.len()).expect("queues are bounded");
+        self.roots.push(Root { id, ageing, leaf: NodeId::NONE });
         self.nodes.insert(Node::queue(number))
     }
 
     /// A queue that has nothing ready is no more.
     pub(crate) fn remove_queue(&mut self, queue: NodeId) {
-        debug_assert!(self.is_empty(queue), "a queue is removed though something is ready in it");
+        debug_assert!(!self.is_there(queue), "a queue is removed though something is ready in it");
+        self.unpark(queue);
         self.nodes.remove(queue);
     }
 
     /// Changes the ageing of a queue. See [`Tree::add_queue`].
     pub(crate) fn set_ageing(&mut self, queue: NodeId, ageing: Span) {
-        self.ageing[self.nodes[queue].queue as usize] = ageing;
+        self.roots[self.nodes[queue].queue as usize].ageing = ageing;
     }
 
-    /// Whether nothing is ready in `queue`.
-    pub(crate) fn is_empty(&self, queue: NodeId) -> bool {
-        self.nodes[queue].lanes == LaneId::NONE
+    /// Queues that may have something to give again, since the last call.
+    pub(crate) fn take_roused(&mut self) -> Vec<QueueId> {
+        std::mem::take(&mut self.roused)
     }
 
-    /// A job is ready. Among those of its key and priority it stands by its `sequence`; no two have the same.
+    /// A job is ready. Among those of its key and priority it stands by its sequence; no two have the same.
     pub(crate) fn push(
         &mut self,
         queue: NodeId,
-        key: &Key,
+        key: KeyId,
         slot: Slot,
-        sequence: u64,
         priority: Priority,
-        now: Timestamp,
+        facts: &impl Facts,
     ) {
-        let leaf = self.leaf(queue, key);
-        let (lane, made) = self.lane(leaf, priority, || Content::Jobs(Fifo::new(now)));
+        let leaf = self.leaf(queue, key, facts);
+        let (lane, made) = self.lane(leaf, priority, || Content::Jobs(Fifo::new(facts.now())));
         if self.links.len() <= slot as usize {
             self.links.resize(slot as usize + 1, Link::ABSENT);
         }
         let link = &mut self.links[slot as usize];
         debug_assert_eq!(link.lane, LaneId::NONE, "a job was pushed twice");
         link.lane = lane;
-        self.lanes[lane].content.jobs().insert(&mut self.links, slot, sequence);
+        self.lanes[lane].content.jobs().insert(&mut self.links, slot, facts.sequence(slot));
         if made {
-            self.up(leaf, now);
+            self.better(leaf, priority, facts);
+            self.up(leaf, facts);
         }
     }
 
-    /// Takes the job that is to go next.
-    pub(crate) fn pop(
-        &mut self,
-        queue: NodeId,
-        now: Timestamp,
-        sequence_of: impl Fn(Slot) -> u64,
-    ) -> Option<Slot> {
-        let lane = self.front(queue, now)?;
-        let mut node = self.lanes[lane].node;
-        let fifo = self.lanes[lane].content.jobs();
-        let slot = fifo.take(&mut self.links, sequence_of);
-        fifo.since = now;
-        self.links[slot as usize] = Link::ABSENT;
-        if fifo.is_empty() {
-            self.drop_lane(lane);
+    /// The job that is to go next, if any may go now: what stands in its way is parked. [`Tree::take`] it, charge
+    /// what it costs, and tell with [`Tree::served`].
+    pub(crate) fn next(&mut self, queue: NodeId, facts: &impl Facts) -> Option<Next> {
+        for _ in 0..MAX_PARKED_PER_STEP {
+            if self.nodes[queue].place != Place::Open {
+                return None;
+            }
+            let lane = self.front(queue, facts.now())?;
+            let slot = self.lanes[lane].content.jobs().first(|slot| facts.sequence(slot));
+            let Some((node, gate)) = self.closed(self.lanes[lane].node, facts.cost(slot), facts) else {
+                return Some(Next { slot, lane });
+            };
+            match facts.gate(self.spot(node), gate::LEAST) {
+                // Open for others, it waits for this one: a dear job is not passed for ever.
+                Gate::Open => {
+                    let ageing = self.roots[self.nodes[queue].queue as usize].ageing;
+                    let front = self.choose(node, ageing, facts.now()).map(|lane| self.lanes[lane].priority);
+                    self.park(node, gate, front);
+                }
+                closed => self.park(node, closed, None),
+            }
+            self.up(node, facts);
         }
-        while self.nodes[node].parent != NodeId::NONE {
+        // The rest is looked at in the next step.
+        self.roused.push(self.roots[self.nodes[queue].queue as usize].id);
+        None
+    }
+
+    /// Takes the job that was found. Its leaf, for [`Tree::served`].
+    pub(crate) fn take(&mut self, next: Next, facts: &impl Facts) -> NodeId {
+        let leaf = self.lanes[next.lane].node;
+        let fifo = self.lanes[next.lane].content.jobs();
+        fifo.remove(&mut self.links, next.slot, facts.sequence(next.slot));
+        fifo.since = facts.now();
+        self.links[next.slot as usize] = Link::ABSENT;
+        if fifo.is_empty() {
+            self.drop_lane(next.lane);
+        }
+        leaf
+    }
+
+    /// A job of `leaf` was taken, and what it costs is charged: it and those above it end their turns, and are
+    /// parked if that was their last for now.
+    pub(crate) fn served(&mut self, leaf: NodeId, facts: &impl Facts) {
+        let mut node = leaf;
+        while node != NodeId::NONE {
             let parent = self.nodes[node].parent;
-            self.settle(node, true, now);
+            self.look(node, facts);
+            if parent != NodeId::NONE {
+                self.settle(node, true, facts);
+            }
             node = parent;
         }
-        Some(slot)
     }
 
-    /// A job that is ready leaves otherwise than by [`Tree::pop`].
-    pub(crate) fn remove(&mut self, slot: Slot, sequence: u64, now: Timestamp) {
+    /// A job that is ready leaves otherwise than by [`Tree::take`].
+    pub(crate) fn remove(&mut self, slot: Slot, facts: &impl Facts) {
         let lane = self.links[slot as usize].lane;
         debug_assert_ne!(lane, LaneId::NONE, "a job was removed that is not ready");
         let fifo = self.lanes[lane].content.jobs();
-        fifo.remove(&mut self.links, slot, sequence);
+        fifo.remove(&mut self.links, slot, facts.sequence(slot));
         self.links[slot as usize] = Link::ABSENT;
-        if fifo.is_empty() {
-            let leaf = self.lanes[lane].node;
+        let is_empty = fifo.is_empty();
+        let leaf = self.lanes[lane].node;
+        // What was reserved may have been so for this one: then the next may go at once, and nobody else tells.
+        if self.nodes[leaf].reserved.is_some() {
+            self.unpark(leaf);
+            self.look(leaf, facts);
+            self.rouse(leaf);
+            self.up(leaf, facts);
+        }
+        self.void_above(leaf, facts);
+        if is_empty {
             self.drop_lane(lane);
-            self.up(leaf, now);
+            self.up(leaf, facts);
         }
     }
 
     /// The lane whose first job is to go next.
     fn front(&self, queue: NodeId, now: Timestamp) -> Option<LaneId> {
-        let ageing = self.ageing[self.nodes[queue].queue as usize];
+        let ageing = self.roots[self.nodes[queue].queue as usize].ageing;
         let mut lane = self.choose(queue, ageing, now)?;
         while let Content::Ring(child) = self.lanes[lane].content {
             lane = self.choose(child, ageing, now).expect("what stands in a ring has something ready");

@@ -53,7 +53,10 @@ pub(super) struct JobSource {
     /// The request of a full batch, when all are alike.
     alike: Option<(u32, Bytes)>,
     keys: u64,
-    next_key: AtomicU64,
+    batches: u64,
+    /// What the jobs' idempotency keys begin with, if they have any: no run shares one with another.
+    idempotency: Option<String>,
+    next: AtomicU64,
     request_ids: bool,
 }
 
@@ -130,11 +133,21 @@ pub(super) async fn fill(client: &Client, load: &Load, jobs: u64) -> Result<(), 
 impl JobSource {
     fn new(settings: &Settings) -> JobSource {
         let template = RequestTemplate::new(&settings.queue, settings.payload_bytes);
-        let all_alike = settings.keys == 0 && !settings.request_ids;
+        let all_alike = settings.keys == 0
+            && settings.batches == 0
+            && !settings.idempotency_keys
+            && !settings.request_ids;
         let alike =
-            all_alike.then(|| (settings.batch, template.encode(settings.batch, String::new(), String::new)));
-        let (keys, request_ids) = (settings.keys, settings.request_ids);
-        JobSource { template, alike, keys, next_key: AtomicU64::new(0), request_ids }
+            all_alike.then(|| (settings.batch, template.encode(settings.batch, String::new(), |_| {})));
+        JobSource {
+            template,
+            alike,
+            keys: settings.keys,
+            batches: settings.batches,
+            idempotency: settings.idempotency_keys.then(|| Uuid::now_v7().to_string()),
+            next: AtomicU64::new(0),
+            request_ids: settings.request_ids,
+        }
     }
 
     /// A request with so many jobs.
@@ -143,15 +156,19 @@ impl JobSource {
             return request.clone();
         }
         let request_id = if self.request_ids { Uuid::now_v7().to_string() } else { String::new() };
-        let mut turn = self.next_key.fetch_add(u64::from(jobs), Ordering::Relaxed);
-        let key = || {
-            if self.keys == 0 {
-                return String::new();
-            }
+        let mut turn = self.next.fetch_add(u64::from(jobs), Ordering::Relaxed);
+        self.template.encode(jobs, request_id, |job| {
             turn += 1;
-            format!("k{}", turn % self.keys)
-        };
-        self.template.encode(jobs, request_id, key)
+            if self.keys > 0 {
+                job.key = format!("k{}", turn % self.keys);
+            }
+            if self.batches > 0 {
+                job.batch_id = format!("b{}", turn % self.batches);
+            }
+            if let Some(begin) = &self.idempotency {
+                job.idempotency_key = format!("{begin}-{turn}");
+            }
+        })
     }
 }
 

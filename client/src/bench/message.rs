@@ -95,15 +95,15 @@ impl RequestTemplate {
         RequestTemplate { queue: queue.to_owned(), payload: vec![b'x'; payload_bytes].into() }
     }
 
-    /// A request with so many jobs; `key` gives each its key.
-    pub(super) fn encode(&self, jobs: u32, request_id: String, mut key: impl FnMut() -> String) -> Bytes {
+    /// A request with so many jobs; `vary` makes each what it is.
+    pub(super) fn encode(&self, jobs: u32, request_id: String, mut vary: impl FnMut(&mut JobSpec)) -> Bytes {
         let frame = EnqueueRequest { queue: self.queue.clone(), request_id, ..Default::default() };
         let mut request =
             BytesMut::with_capacity(frame.encoded_len() + jobs as usize * (self.payload.len() + 64));
         frame.encode_raw(&mut request);
         let mut spec = JobSpec { payload: self.payload.clone(), ..JobSpec::default() };
         for _ in 0..jobs {
-            spec.key = key();
+            vary(&mut spec);
             prost::encoding::message::encode(2, &spec, &mut request);
         }
         request.freeze()
@@ -122,9 +122,9 @@ mod tests {
     #[test]
     fn template_encodes_what_the_contract_decodes() {
         let mut keys = 0;
-        let key = || {
+        let key = |job: &mut JobSpec| {
             keys += 1;
-            format!("k{keys}")
+            job.key = format!("k{keys}");
         };
         let bytes = RequestTemplate::new("q", 3).encode(2, "id".to_owned(), key);
         let job = |key: &str| JobSpec { payload: "xxx".into(), key: key.to_owned(), ..JobSpec::default() };

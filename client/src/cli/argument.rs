@@ -1,12 +1,16 @@
 //! Arguments that several commands take, and how they are read.
 
 mod capacity;
+mod node;
 
 use std::time::Duration;
 
 use prost_types::Timestamp;
 
-pub(super) use self::capacity::{Hint, Limit, Overflow, flow_hint, key_rule, limit};
+pub(super) use self::{
+    capacity::{Hint, Limit, Overflow, flow_hint, key_rule, limit},
+    node::{Limits, limits},
+};
 use crate::proto::JobState;
 
 /// A span such as `500ms`, `30s` or `1h 30m`.

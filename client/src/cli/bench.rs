@@ -70,6 +70,12 @@ pub(super) struct Run {
     /// Give each Enqueue a request id, as the library does. Default: none.
     #[arg(long)]
     request_ids: bool,
+    /// Batches that jobs belong to in turn; 0 is none.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    batches: u64,
+    /// Give each job an idempotency key of its own. Default: none.
+    #[arg(long)]
+    idempotency_keys: bool,
     /// Turns of load, Check and disk.
     #[arg(long, default_value_t = 6, value_name = "N", value_parser = value_parser!(u32).range(1..=1000))]
     rounds: u32,
@@ -96,6 +102,8 @@ impl Bench {
             jobs: run.jobs,
             keys: run.keys,
             request_ids: run.request_ids,
+            batches: run.batches,
+            idempotency_keys: run.idempotency_keys,
             rounds: run.rounds,
             data_dir: run.data_dir,
         };

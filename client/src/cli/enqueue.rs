@@ -35,7 +35,7 @@ use crate::{
 /// One job: the payload is --payload, --payload-file, or stdin; prints its id.
 ///
 /// Many jobs: -f FILE with a JSON object a line (`-` reads stdin). Keys: payload (a string is text; any
-/// other JSON its own bytes as they stand), payload_base64, key, priority, delay ("5s"), run_time
+/// other JSON its own bytes as they stand), payload_base64, key, priority, cost, delay ("5s"), run_time
 /// (RFC 3339), ttl ("1h"), idempotency_key, batch_id, labels {name: value}, content_type, retry_policy
 /// {max_attempts, initial_backoff ("1s"), multiplier, max_backoff, jitter}. Prints a summary, or ids with --ids. A bad line is named, and
 /// nothing of its batch goes; what went before is told.
@@ -68,6 +68,9 @@ pub(super) struct Enqueue {
     /// 0 to 9, 9 is most urgent. Default 4.
     #[arg(long, value_name = "N")]
     priority: Option<u32>,
+    /// What it costs where limits count cost: 1 to 1,000,000,000. Default 1.
+    #[arg(long, value_name = "N")]
+    cost: Option<u32>,
     /// Not before this much from now, such as 5s. Default: at once.
     #[arg(long, value_parser = span, value_name = "SPAN", conflicts_with = "run_time")]
     delay: Option<Duration>,
@@ -107,7 +110,7 @@ pub(super) struct Enqueue {
     request_id: String,
     /// A file of jobs, one a line; `-` is stdin.
     #[arg(short, long, value_name = "FILE", conflicts_with_all = [
-        "payload", "payload_file", "key", "priority", "delay", "run_time", "labels", "content_type",
+        "payload", "payload_file", "key", "priority", "cost", "delay", "run_time", "labels", "content_type",
         "max_attempts", "initial_backoff", "multiplier", "max_backoff", "jitter", "request_id", "ttl",
         "idempotency_key",
     ])]
@@ -179,6 +182,7 @@ impl Enqueue {
             payload: payload.into(),
             key: self.key,
             priority: self.priority,
+            cost: self.cost,
             delay: self.delay.map(span_to_proto),
             run_time: self.run_time,
             retry_policy: self.policy.into_proto(),

@@ -29,9 +29,14 @@ pub(super) struct Nack {
     /// A word for this kind of error, such as http_500. Default: none.
     #[arg(long, default_value = "", hide_default_value = true, value_name = "WORD")]
     error_code: String,
-    /// Not before this much from now; with failed and throttled. Default: the back-off, or 1s when throttled.
+    /// Not before this much from now; with failed and throttled. Default: the back-off; when throttled 1s, and
+    /// 2s, 4s, 8s, 16s when that is said again within a minute.
     #[arg(long, value_parser = span, value_name = "SPAN")]
     retry_after: Option<Duration>,
+    /// With throttled: which node it was too much for, by segments of the key: 0 the queue, 1 the first segment, and
+    /// so on. Default: the key.
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "SEGMENTS")]
+    throttle_scope: String,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -61,6 +66,7 @@ impl Nack {
             error: self.error.clone(),
             error_code: self.error_code.clone(),
             retry_after: self.retry_after.map(span_to_proto),
+            throttle_scope: self.throttle_scope.clone(),
         };
         let nacks = self.leases.into_iter().map(nack).collect();
         let results = session.client.nack(proto::NackRequest { nacks }).await?.results;

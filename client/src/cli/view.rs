@@ -4,6 +4,7 @@
 mod batch;
 mod job;
 mod key;
+mod limit;
 mod queue;
 mod settled;
 mod status;

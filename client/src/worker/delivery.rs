@@ -31,7 +31,8 @@ pub enum Outcome {
     Failed(Failure),
     /// The downstream said slow down: spends no attempt.
     Throttled {
-        /// When the downstream wants to be asked again. Default: the server's 1 s.
+        /// When the downstream wants to be asked again. Default: 1 s, and 2, 4, 8, 16 s when that is said again within
+        /// a minute.
         retry_after: Option<Duration>,
         /// What it said.
         failure: Failure,
@@ -49,6 +50,9 @@ pub struct Failure {
     pub code: String,
     /// With [`Outcome::Failed`]: not before this much from now, in place of the back-off.
     pub retry_after: Option<Duration>,
+    /// With [`Outcome::Throttled`]: which node it was too much for, by segments of the key; `0` is the queue. Default:
+    /// the key.
+    pub throttle_scope: String,
 }
 
 impl Delivery {

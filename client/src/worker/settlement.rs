@@ -258,6 +258,7 @@ fn nack(key: LeaseKey, reason: NackReason, failure: Failure) -> Nack {
         error: cut(failure.error, MAX_ERROR_BYTES),
         error_code: cut(failure.code, MAX_CODE_BYTES),
         retry_after: failure.retry_after.map(span_to_proto),
+        throttle_scope: if reason == NackReason::Throttled { failure.throttle_scope } else { String::new() },
     }
 }
 

@@ -347,7 +347,7 @@ async fn queue_is_put_with_what_is_said_and_nothing_else_changes() {
         (Some(1000), None, OverflowPolicy::DropOldest)
     );
     assert_eq!((queue.reserve.unwrap().min_priority, queue.reserve.unwrap().percent), (Some(8), None));
-    assert_eq!(queue.key_rules[0].settings.unwrap().max_jobs, Some(10));
+    assert_eq!(queue.key_rules[0].settings.as_ref().unwrap().max_jobs, Some(10));
     assert!(queue.flow_hint.is_some() && queue.idempotency_window.unwrap().seconds == 3600);
 
     let flags = ["queue", "put", "q", "--reserve-percent", "0", "--key-rule", "", "--flow-hint", "off"];

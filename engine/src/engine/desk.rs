@@ -22,6 +22,8 @@ pub(crate) struct Desk {
     pub(crate) level: Level,
     /// Whether lines of its keys are kept: some rule lets the oldest go.
     pub(crate) has_key_lines: bool,
+    /// Whether some of its nodes may have to wait until something is done.
+    pub(crate) has_slots: bool,
     /// Finished jobs by the time they ended. Those that were purged or requeued are passed over when they come up.
     finished: VecDeque<(Timestamp, JobId)>,
     finished_bytes: u64,
@@ -57,6 +59,7 @@ impl Desk {
             later: Line::default(),
             level: Level::default(),
             has_key_lines: false,
+            has_slots: false,
             finished: VecDeque::new(),
             finished_bytes: 0,
             buried: VecDeque::new(),

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::engine::desk::{Buried, Desk};
+use crate::engine::doors::Doors;
 use crate::engine::history::Forgetting;
 use crate::engine::line::Line;
 use crate::id::{JobId, QueueId};
@@ -12,6 +13,7 @@ use crate::job::{JobState, Priority};
 use crate::ledger::Ledger;
 use crate::ledger::jobs::{Job, Slot};
 use crate::ledger::keys::KeyId;
+use crate::limit::NodeSettings;
 use crate::settings::{KeyRule, OverflowPolicy, QueueSettings};
 use crate::time::{Now, Timestamp, WallTime};
 use crate::timer::Timers;
@@ -85,8 +87,9 @@ impl Index {
     /// A desk for a new queue.
     pub(crate) fn open(&mut self, queue: QueueId, ledger: &Ledger) {
         let settings = &ledger.queue(queue).record.settings;
-        let node = self.tree.add_queue(settings.priority_ageing);
+        let node = self.tree.add_queue(queue, settings.priority_ageing);
         let mut desk = Desk::new(node);
+        desk.has_slots = settings.nodes().any(NodeSettings::has_slots);
         desk.has_key_lines = has_key_lines(settings);
         self.desks.insert(queue, desk);
     }
@@ -101,10 +104,20 @@ impl Index {
 
     /// The settings of a queue are not what they were `before`. When its keys' lines must be kept from now on, or by
     /// other rules, all jobs are gone through once.
-    pub(crate) fn resettle(&mut self, ledger: &Ledger, queue: QueueId, before: &QueueSettings) {
+    pub(crate) fn resettle(
+        &mut self,
+        ledger: &Ledger,
+        queue: QueueId,
+        before: &QueueSettings,
+        now: Timestamp,
+    ) {
         let settings = &ledger.queue(queue).record.settings;
         let desk = self.desks.get_mut(&queue).expect("every queue has a desk");
         self.tree.set_ageing(desk.node, settings.priority_ageing);
+        desk.has_slots = settings.nodes().any(NodeSettings::has_slots);
+        if !settings.nodes().eq(before.nodes()) || settings.key_rules != before.key_rules {
+            self.tree.relook_all(desk.node, &Doors::of(ledger, queue, now));
+        }
         let had_lines = std::mem::replace(&mut desk.has_key_lines, has_key_lines(settings));
         let other_rules = (before.overflow, &before.key_rules) != (settings.overflow, &settings.key_rules);
         if other_rules && (had_lines || desk.has_key_lines) {
@@ -128,8 +141,7 @@ impl Index {
         match job.state {
             JobState::Ready => {
                 desk.ready.insert(job.priority, job.sequence);
-                let key = ledger.keys.text(job.key);
-                self.tree.push(desk.node, key, slot, job.sequence, job.priority, now);
+                self.tree.push(desk.node, job.key, slot, job.priority, &Doors::of(ledger, job.queue, now));
             }
             JobState::Scheduled | JobState::Retrying | JobState::Leased => {
                 if job.state.is_waiting() {
@@ -146,6 +158,9 @@ impl Index {
             }
             JobState::Dead | JobState::Drained => desk.bury(Timestamp(job.due), Buried::Job(job.id)),
         }
+        if desk.has_slots && job.state != JobState::Leased {
+            self.tree.free_slots(desk.node, job.key, &Doors::of(ledger, job.queue, now));
+        }
         if job.state.is_waiting() {
             self.begin_wait(ledger, job, slot);
         }
@@ -156,7 +171,7 @@ impl Index {
         let job = ledger.jobs.at(slot);
         match job.state {
             JobState::Ready => {
-                self.tree.remove(slot, job.sequence, now);
+                self.tree.remove(slot, &Doors::of(ledger, job.queue, now));
                 self.unplace_popped(ledger, slot);
             }
             JobState::Scheduled | JobState::Retrying | JobState::Leased => {
@@ -184,6 +199,14 @@ impl Index {
         let job = ledger.jobs.at(slot);
         self.desk(job.queue).ready.remove(job.priority, job.sequence);
         self.end_wait(ledger, job, slot);
+    }
+
+    /// Jobs of a queue are gone that may have held others back.
+    pub(crate) fn relook_slots(&mut self, ledger: &Ledger, queue: QueueId, now: Timestamp) {
+        let desk = self.desks.get(&queue).expect("every queue has a desk");
+        if desk.has_slots {
+            self.tree.relook_all(desk.node, &Doors::of(ledger, queue, now));
+        }
     }
 
     /// The waiting job of a queue, or of a key in it, that is to go first when there is no room: of the least

@@ -31,7 +31,7 @@ impl Engine {
                 effects,
             );
             if let Some(before) = before {
-                self.index.resettle(&self.ledger, queue, &before);
+                self.index.resettle(&self.ledger, queue, &before, now.engine);
                 self.rearm_forget(queue);
                 // It may be paused no more, or hold more.
                 self.stir(queue);

@@ -3,6 +3,7 @@
 use crate::bound::MAX_SPAN;
 use crate::command::{Drain, Requeue, Sweep};
 use crate::engine::desk::Buried;
+use crate::engine::doors::{Doors, Opened};
 use crate::engine::{Effects, Engine};
 use crate::id::{JobId, QueueId};
 use crate::job::{Due, JobState};
@@ -44,13 +45,22 @@ impl Engine {
     fn take_waiting(&mut self, queue: QueueId, max_jobs: usize, now: Now) -> Vec<Slot> {
         let node = self.index.desk(queue).node;
         let mut slots = Vec::new();
-        while slots.len() < max_jobs {
-            let jobs = &self.ledger.jobs;
-            let Some(slot) = self.index.tree.pop(node, now.engine, |slot| jobs.at(slot).sequence) else {
-                break;
-            };
-            self.index.unplace_popped(&self.ledger, slot);
-            slots.push(slot);
+        // No limit holds back what leaves this way.
+        let is_limited = self.ledger.queue(queue).is_limited();
+        let opened = Opened(Doors::of(&self.ledger, queue, now.engine));
+        if is_limited {
+            self.index.tree.relook_all(node, &opened);
+        }
+        while slots.len() < max_jobs
+            && let Some(next) = self.index.tree.next(node, &opened)
+        {
+            let leaf = self.index.tree.take(next, &opened);
+            self.index.tree.served(leaf, &opened);
+            self.index.unplace_popped(&self.ledger, next.slot);
+            slots.push(next.slot);
+        }
+        if is_limited {
+            self.index.tree.relook_all(node, &opened.0);
         }
         let mut later = Vec::new();
         for slot in self.index.due.items().chain(self.index.due_by_wall.items()) {
@@ -103,6 +113,7 @@ impl Engine {
         if !jobs.is_empty() {
             self.record(Mutation::Purged { jobs }, now, effects);
             self.note_emptied_batches();
+            self.index.relook_slots(&self.ledger, queue, now.engine);
             effects.touch(queue);
         }
         Ok(swept(slots.len()))

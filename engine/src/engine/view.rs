@@ -180,6 +180,8 @@ impl Engine {
             deliveries: job.deliveries,
             attempts: u32::from(job.attempts),
             requeues: job.requeues,
+            cost: job.cost(),
+            blocks: self.blocks(job, now),
             position: desk
                 .filter(|_| job.state == JobState::Ready)
                 .map(|desk| desk.ready.position(job.priority, job.sequence)),

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::id::{JobId, QueueId};
-use crate::job::{Detail, Due, JobState, Priority};
+use crate::job::{Cost, Detail, Due, JobState, Priority};
 use crate::ledger::batches::BatchId;
 use crate::ledger::keys::KeyId;
 use crate::time::{Timestamp, WallTime};
@@ -79,6 +79,11 @@ impl Job {
     /// The detail, made if there is none.
     pub(crate) fn detail_mut(&mut self) -> &mut Detail {
         self.detail.get_or_insert_default()
+    }
+
+    /// What it costs.
+    pub(crate) fn cost(&self) -> Cost {
+        self.detail.as_ref().map_or(Cost::DEFAULT, |detail| detail.cost)
     }
 
     /// When its time to live passes.

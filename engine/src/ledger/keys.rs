@@ -7,6 +7,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::id::QueueId;
 use crate::job::JobState;
+use crate::ledger::flow::GateId;
 use crate::name::Key;
 use crate::queue::StateCounts;
 use crate::settings::KeyRule;
@@ -46,6 +47,8 @@ struct KeyNode {
     users: u32,
     load: Load,
     rule: Cell<Ruled>,
+    /// What is known of it as a node.
+    gate: GateId,
 }
 
 /// The version of the queue's settings whose rules were held against a key, and the first that matched.
@@ -53,6 +56,12 @@ struct KeyNode {
 struct Ruled {
     version: u32,
     rule: u16,
+}
+
+impl Default for KeyId {
+    fn default() -> KeyId {
+        KeyId::NONE
+    }
 }
 
 impl KeyId {
@@ -72,6 +81,11 @@ impl Load {
     /// Jobs that are held.
     pub(crate) fn leased(&self) -> u64 {
         self.leased.into()
+    }
+
+    /// Jobs that wait for their next attempt.
+    pub(crate) fn retrying(&self) -> u64 {
+        self.retrying.into()
     }
 
     pub(crate) fn counts(&self) -> StateCounts {
@@ -111,6 +125,7 @@ impl Keys {
             users: 1,
             load: Load::default(),
             rule: Cell::new(Ruled { version: 0, rule: NO_RULE }),
+            gate: GateId::NONE,
         };
         let index = match self.free.pop() {
             Some(index) => {
@@ -129,6 +144,13 @@ impl Keys {
         };
         self.by_text.insert_unique(hash_of(index), index, |i| hash_of(*i));
         KeyId(index)
+    }
+
+    /// One user more of a key that is there.
+    pub(crate) fn keep(&mut self, id: KeyId) {
+        if id != KeyId::NONE {
+            self.nodes[id.0 as usize].users += 1;
+        }
     }
 
     /// One user less.
@@ -166,6 +188,26 @@ impl Keys {
 
     pub(crate) fn text(&self, id: KeyId) -> &Key {
         if id == KeyId::NONE { &self.none } else { &self.nodes[id.0 as usize].text }
+    }
+
+    /// The key without its last segment.
+    pub(crate) fn outer(&self, id: KeyId) -> KeyId {
+        self.nodes[id.0 as usize].outer
+    }
+
+    pub(crate) fn gate(&self, id: KeyId) -> GateId {
+        self.nodes[id.0 as usize].gate
+    }
+
+    pub(crate) fn set_gate(&mut self, id: KeyId, gate: GateId) {
+        if id != KeyId::NONE {
+            self.nodes[id.0 as usize].gate = gate;
+        }
+    }
+
+    /// Where a table by key has its entry.
+    pub(crate) fn index(id: KeyId) -> usize {
+        id.0 as usize
     }
 
     pub(crate) fn queue(&self, id: KeyId) -> QueueId {

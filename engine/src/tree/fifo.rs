@@ -64,21 +64,12 @@ impl Fifo {
         self.highest = sequence;
     }
 
-    /// Takes the first job. There is one.
-    pub(super) fn take(&mut self, links: &mut [Link], sequence_of: impl Fn(Slot) -> u64) -> Slot {
-        if let Some(returned) = &mut self.returned
-            && let Some(first) = returned.first_entry()
-            && (self.head == NONE || *first.key() < sequence_of(self.head))
-        {
-            let slot = first.remove();
-            if returned.is_empty() {
-                self.returned = None;
-            }
-            return slot;
+    /// The first job. There is one.
+    pub(super) fn first(&self, sequence_of: impl Fn(Slot) -> u64) -> Slot {
+        match self.returned.as_ref().and_then(|returned| returned.first_key_value()) {
+            Some((sequence, slot)) if self.head == NONE || *sequence < sequence_of(self.head) => *slot,
+            _ => self.head,
         }
-        let slot = self.head;
-        self.unlink(links, slot);
-        slot
     }
 
     /// Takes a job out, wherever it stands.

@@ -2,6 +2,7 @@
 //! most urgent priority it has ready.
 
 use super::Tree;
+use super::gate::{Facts, Place};
 use super::lane::{Content, Lane, LaneId};
 use super::node::NodeId;
 use crate::job::Priority;
@@ -9,34 +10,43 @@ use crate::time::Timestamp;
 
 impl Tree {
     /// What is ready in `node` or below has changed: it, and those above it, go where they belong.
-    pub(super) fn up(&mut self, mut node: NodeId, now: Timestamp) {
+    pub(super) fn up(&mut self, mut node: NodeId, facts: &impl Facts) {
         while self.nodes[node].parent != NodeId::NONE {
             let parent = self.nodes[node].parent;
-            if !self.settle(node, false, now) {
+            if !self.settle(node, false, facts) {
                 return;
             }
             node = parent;
         }
     }
 
-    /// Puts `node` where it belongs, and at the end of its ring if it was `served`. A node without anything
-    /// ready is forgotten. Whether what is ready in its parent may have changed.
-    pub(super) fn settle(&mut self, node: NodeId, served: bool, now: Timestamp) -> bool {
-        let (standing, best) = (self.nodes[node].standing, self.best(node));
-        if standing == best {
-            if served {
-                self.end_turn(node, now);
+    /// Puts `node` where it belongs, and at the end of its ring if it was `served` often enough. A node without
+    /// anything ready is forgotten. Whether what is ready in its parent may have changed.
+    pub(super) fn settle(&mut self, node: NodeId, served: bool, facts: &impl Facts) -> bool {
+        let standing = self.nodes[node].standing;
+        let wanted = self.best(node).filter(|_| self.nodes[node].place == Place::Open);
+        if standing == wanted {
+            if served && wanted.is_some() {
+                self.end_turn(node, facts);
             }
-            return false;
+        } else {
+            if standing.is_some() {
+                self.leave(node);
+            }
+            if let Some(priority) = wanted {
+                self.enter(node, priority, facts.now(), facts);
+            }
         }
-        if standing.is_some() {
-            self.leave(node);
+        let is_spent = !self.is_there(node);
+        if is_spent {
+            self.forget(node);
         }
-        match best {
-            Some(priority) => self.enter(node, priority, now),
-            None => self.forget(node),
-        }
-        true
+        is_spent || standing != wanted
+    }
+
+    /// Whether anything is ready in a node or below it, wherever that is.
+    pub(super) fn is_there(&self, node: NodeId) -> bool {
+        self.nodes[node].lanes != LaneId::NONE || self.nodes[node].kids > 0
     }
 
     /// `heir` takes the place of `node` in its ring, and its turn.
@@ -61,7 +71,7 @@ impl Tree {
     }
 
     /// `node` enters the ring of its parent at `priority`, as the last.
-    pub(super) fn enter(&mut self, node: NodeId, priority: Priority, since: Timestamp) {
+    pub(super) fn enter(&mut self, node: NodeId, priority: Priority, since: Timestamp, facts: &impl Facts) {
         let parent = self.nodes[node].parent;
         let (lane, _) = self.lane(parent, priority, || Content::Ring(node));
         let first = *self.lanes[lane].content.turn();
@@ -72,6 +82,8 @@ impl Tree {
         self.nodes[first].previous = node;
         self.nodes[node].standing = Some(priority);
         self.nodes[node].since = since;
+        self.nodes[node].served = 0;
+        self.better(parent, priority, facts);
     }
 
     fn leave(&mut self, node: NodeId) {
@@ -91,18 +103,23 @@ impl Tree {
         }
     }
 
-    fn end_turn(&mut self, node: NodeId, now: Timestamp) {
+    fn end_turn(&mut self, node: NodeId, facts: &impl Facts) {
+        self.nodes[node].served = self.nodes[node].served.saturating_add(1);
+        if self.is_gated(node) && u32::from(self.nodes[node].served) < facts.weight(self.spot(node)) {
+            return;
+        }
+        self.nodes[node].served = 0;
         let (parent, next) = (self.nodes[node].parent, self.nodes[node].next);
         let priority = self.nodes[node].standing.expect("only a node in a ring is served");
         let lane = self.lane_of(parent, priority);
         let turn = self.lanes[lane].content.turn();
         debug_assert_eq!(*turn, node, "a node was served out of turn");
         *turn = next;
-        self.nodes[node].since = now;
+        self.nodes[node].since = facts.now();
     }
 
     /// The most urgent priority that `node` has something ready at.
-    fn best(&self, node: NodeId) -> Option<Priority> {
+    pub(super) fn best(&self, node: NodeId) -> Option<Priority> {
         let first = self.nodes[node].lanes;
         (first != LaneId::NONE).then(|| self.lanes[first].priority)
     }

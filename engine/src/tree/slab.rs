@@ -21,8 +21,12 @@ impl<T> Id<T> {
     /// No `T` at all.
     pub(super) const NONE: Id<T> = Id::at(u32::MAX);
 
-    const fn at(number: u32) -> Id<T> {
+    pub(super) const fn at(number: u32) -> Id<T> {
         Id { number, of: PhantomData }
+    }
+
+    pub(super) const fn number(self) -> u32 {
+        self.number
     }
 }
 
@@ -48,6 +52,11 @@ impl<T> Slab<T> {
     {
         self.free.push(id.number);
         std::mem::take(&mut self[id])
+    }
+
+    /// Every number that was ever given; who left may be among them.
+    pub(super) fn ids(&self) -> impl Iterator<Item = Id<T>> + use<T> {
+        (0..self.items.len() as u32).map(Id::at)
     }
 
     /// How many there are.

@@ -138,7 +138,14 @@ impl Harness {
             Step::Nack { pick, reason, retry_after, stale } => {
                 let (id, token) = self.model.pick(*pick, *stale)?;
                 let retry_after = retry_after.map(Span);
-                Command::Nack(vec![Nack { id, token, reason: *reason, error: None, retry_after }])
+                Command::Nack(vec![Nack {
+                    id,
+                    token,
+                    reason: *reason,
+                    error: None,
+                    retry_after,
+                    scope: None,
+                }])
             }
             Step::Extend { pick, seconds } => {
                 let (id, token) = self.model.pick(*pick, false)?;

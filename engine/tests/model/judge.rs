@@ -32,12 +32,13 @@ impl Model {
     }
 
     /// Nobody ready is more urgent than `id`, or before it with its key.
-    fn may_go(&self, id: u64, queue: u32) {
+    fn may_go(&self, id: u64, queue: u32, counts: impl Fn(&ModelJob) -> bool) {
         let job = self.jobs.get(&id).unwrap_or_else(|| panic!("job {id} does not exist"));
         assert_eq!((job.state, job.queue), (JobState::Ready, queue), "job {id} is not ready there");
+        assert!(counts(job), "job {id} goes though it is frozen");
         let has_ageing = self.queues[&queue].settings.priority_ageing != Span::ZERO;
         for (other_id, other) in &self.jobs {
-            if other.state == JobState::Ready && other.queue == queue {
+            if other.state == JobState::Ready && other.queue == queue && counts(other) {
                 assert!(has_ageing || other.priority <= job.priority, "{other_id} is more urgent than {id}");
                 if other.key == job.key && other.priority == job.priority {
                     assert!(other.sequence >= job.sequence, "{other_id} was before {id}");
@@ -51,7 +52,7 @@ impl Model {
         for given in &leased.jobs {
             let (id, queue) = (given.job.id.0, self.queue_of(name).unwrap());
             assert!(!self.queues[&queue].settings.paused, "nothing is leased from a paused queue");
-            self.may_go(id, queue);
+            self.may_go(id, queue, |job| self.can_go(job, now));
             let lease = self.queues[&queue].settings.lease_duration;
             let job = self.jobs.get_mut(&id).unwrap();
             job.state = JobState::Leased;
@@ -66,10 +67,10 @@ impl Model {
         }
     }
 
-    fn has_work(&self, name: usize) -> bool {
+    fn has_work(&self, name: usize, now: Now) -> bool {
         self.queue_of(name).is_some_and(|queue| {
             !self.queues[&queue].settings.paused
-                && self.jobs.values().any(|job| job.queue == queue && job.state == JobState::Ready)
+                && self.jobs.values().any(|job| job.queue == queue && self.can_go(job, now))
         })
     }
 
@@ -83,7 +84,7 @@ impl Model {
         let Ok(Outcome::Leased(leased)) = answer else { panic!("{answer:?}") };
         if leased.jobs.is_empty() {
             assert!(timeout <= now.engine.0, "answered before its time");
-            assert!(!self.has_work(name));
+            assert!(!self.has_work(name, now));
         }
         self.leased(leased, name, max_jobs, now);
     }
@@ -115,7 +116,7 @@ impl Model {
     pub(crate) fn time_out(&self, now: Now) {
         for (name, _, timeout) in self.waiting.values() {
             assert!(*timeout > now.engine.0, "its time has passed");
-            assert!(!self.has_work(*name), "waits though there is work");
+            assert!(!self.has_work(*name, now), "waits though there is work");
         }
         self.nobody_waits_in_vain(now);
     }
@@ -247,7 +248,7 @@ impl Model {
                 Some(Ok(Outcome::Leased(leased))) => {
                     assert_eq!(
                         leased.jobs.is_empty(),
-                        !self.has_work(*queue),
+                        !self.has_work(*queue, now),
                         "work is given when there is some"
                     );
                     self.leased(&leased, *queue, *max_jobs, now);
@@ -287,6 +288,9 @@ impl Model {
                         NackReason::Rejected => ReturnCause::Rejected,
                         NackReason::Released => ReturnCause::Released,
                     };
+                    if cause == ReturnCause::Throttled {
+                        self.throttle(nack.id.0, nack.retry_after, now);
+                    }
                     self.give_back(nack.id.0, cause, nack.retry_after, now);
                     assert_eq!(results[0].unwrap().state, self.jobs[&nack.id.0].state);
                 } else if present && job.nacked && !taken {
@@ -472,7 +476,7 @@ impl Model {
         for id in taken.iter().map(|id| id.0) {
             if self.jobs[&id].state == JobState::Ready {
                 assert_eq!(last_run_time, None, "ready jobs come first");
-                self.may_go(id, queue);
+                self.may_go(id, queue, |_| true);
             } else {
                 let ready = |job: &ModelJob| job.queue == queue && job.state == JobState::Ready;
                 assert!(!self.jobs.values().any(ready), "ready jobs come first");

@@ -120,7 +120,7 @@ fn key_rule() -> impl Strategy<Value = KeyRule> {
     (pattern, amounts, prop::option::weighted(0.7, policy())).prop_map(
         |(pattern, (jobs, bytes), overflow)| {
             let pattern = KeyPattern::new(pattern).unwrap();
-            KeyRule { pattern, capacity: Capacity { jobs, bytes }, overflow }
+            KeyRule { pattern, capacity: Capacity { jobs, bytes }, overflow, node: NodeSettings::default() }
         },
     )
 }

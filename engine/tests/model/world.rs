@@ -73,6 +73,8 @@ pub(crate) struct Model {
     pub(crate) drains: BTreeMap<(usize, u8), ModelDrain>,
     pub(crate) batches: BTreeMap<(u32, BatchName), ModelBatch>,
     pub(crate) idempotency: BTreeMap<(u32, u128), (u64, u64)>,
+    /// By queue and key: frozen until then; when it was said last, and how often in a row.
+    pub(crate) frozen: BTreeMap<(u32, String), (u64, u64, u32)>,
     /// Leases that wait.
     pub(crate) waiting: BTreeMap<Ticket, (usize, u32, u64)>,
     /// Enqueues that wait.
@@ -128,6 +130,31 @@ impl Model {
         self.jobs.get_mut(&id).unwrap().placed = self.placings;
     }
 
+    /// Whether a job is READY and no node above it is frozen.
+    pub(crate) fn can_go(&self, job: &ModelJob, now: Now) -> bool {
+        let is_frozen = |((queue, node), (until, ..)): (&(u32, String), &(u64, u64, u32))| {
+            job.is_under(*queue, node) && *until > now.engine.0
+        };
+        job.state == JobState::Ready && !self.frozen.iter().any(is_frozen)
+    }
+
+    /// The downstream said that it was too much for a job's key.
+    pub(crate) fn throttle(&mut self, id: u64, retry_after: Option<Span>, now: Now) {
+        let job = &self.jobs[&id];
+        let node = (job.queue, job.key.to_string());
+        let now = now.engine.0;
+        let known = self.frozen.get(&node).copied();
+        let recent = known.filter(|(_, last, _)| now - last < 60_000_000_000);
+        let (wait, step) = match (retry_after, recent) {
+            (Some(wait), recent) => (wait.0, recent.map_or(0, |(_, _, step)| step)),
+            (None, _) if known.is_some_and(|(until, ..)| until > now) => return,
+            (None, Some((_, _, step))) => (1_000_000_000 << (step + 1).min(4), (step + 1).min(4)),
+            (None, None) => (1_000_000_000, 0),
+        };
+        let until = known.map_or(0, |(until, ..)| until).max(now + wait);
+        self.frozen.insert(node, (until, now, step));
+    }
+
     /// A job comes to rest.
     pub(crate) fn end(&mut self, id: u64, state: JobState, now: Now) {
         self.endings += 1;
@@ -159,11 +186,14 @@ impl Model {
     }
 
     pub(crate) fn delete_queue(&mut self, queue: u32) {
-        self.queues.remove(&queue);
+        if let Some(queue) = self.queues.remove(&queue) {
+            self.requests.retain(|(name, _), _| *name != queue.name);
+        }
         self.jobs.retain(|_, job| job.queue != queue);
         self.batches.retain(|(of, _), _| *of != queue);
         self.idempotency.retain(|(of, _), _| *of != queue);
         self.drains.retain(|_, drain| drain.queue != queue);
+        self.frozen.retain(|(of, _), _| *of != queue);
     }
 
     pub(crate) fn in_batch<'a>(
@@ -209,9 +239,8 @@ impl Model {
         let wait = match cause {
             ReturnCause::Failed | ReturnCause::Expired => (job.attempts < policy.max_attempts)
                 .then(|| retry_after.unwrap_or_else(|| policy.backoff(JobId(id), job.attempts))),
-            ReturnCause::Throttled => Some(retry_after.unwrap_or(Span::from_secs(1))),
             ReturnCause::Rejected => None,
-            ReturnCause::Released => Some(Span::ZERO),
+            ReturnCause::Released | ReturnCause::Throttled => Some(Span::ZERO),
         };
         if wait.is_some() {
             self.placings += 1;

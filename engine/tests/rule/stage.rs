@@ -39,6 +39,7 @@ pub(crate) fn rule(pattern: &str, jobs: u64, overflow: OverflowPolicy) -> KeyRul
         pattern: KeyPattern::new(pattern).unwrap(),
         capacity: Capacity { jobs: Some(jobs), bytes: None },
         overflow: Some(overflow),
+        node: NodeSettings::default(),
     }
 }
 
@@ -116,7 +117,14 @@ impl Stage {
     }
 
     pub(crate) fn nack(&mut self, (id, token): (JobId, LeaseToken), reason: NackReason) {
-        self.done(Command::Nack(vec![Nack { id, token, reason, error: None, retry_after: None }]));
+        self.done(Command::Nack(vec![Nack {
+            id,
+            token,
+            reason,
+            error: None,
+            retry_after: None,
+            scope: None,
+        }]));
     }
 
     pub(crate) fn state(&self, id: JobId) -> Option<JobState> {

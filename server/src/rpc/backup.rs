@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
+use sluice_engine::{Command, Outcome};
 use sluice_proto::v1;
 use tokio::time::{sleep, timeout};
 
@@ -27,6 +28,7 @@ impl Rpc {
         let begun =
             self.handle.read_store(|engine, store, now| Backup::begin(engine.ledger(), store, now)).await?;
         let (backup, out) = begun.map_err(too_many)?;
+        self.restate_nodes().await?;
         let work = Arc::new(Mutex::new(Work { backup, slice: None, out }));
         let taker = Taker { rpc: self.clone(), work, written: Bytes::new(), more: true };
         // Made one message at a time, when the connection has room for it.
@@ -39,6 +41,20 @@ impl Rpc {
             }
         });
         Ok(chunks.boxed())
+    }
+}
+
+impl Rpc {
+    /// Has what limits know said again, in groups of the backup that has begun: it is in no record.
+    async fn restate_nodes(&self) -> Result<(), Failure> {
+        let mut next = Some(0);
+        while let Some(first) = next {
+            next = match self.handle.call(Command::RestateNodes(first), size_of::<Command>()).await? {
+                Ok(Outcome::NodesRestated(next)) => next,
+                _ => return Err(Failure::Internal),
+            };
+        }
+        Ok(())
     }
 }
 

@@ -1,5 +1,6 @@
 //! The engine's words as the contract's. Total: whatever the engine says can be shown.
 
+mod gate;
 mod info;
 pub(super) mod job;
 mod queue;

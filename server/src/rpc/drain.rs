@@ -137,6 +137,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use prost::Message;
+    use sluice_engine::Cost;
     use sluice_engine::bound::{MAX_LABEL_BYTES, MAX_LABELS, MAX_LEASE, MAX_PAYLOAD_BYTES};
     use sluice_engine::{
         Attributes, Detail, JobError, JobState, Key, LeaseToken, LeasedJob, Priority, QueueName, RetryPolicy,
@@ -188,6 +189,8 @@ mod tests {
             deliveries: u32::MAX,
             attempts: u32::MAX,
             requeues: u32::MAX,
+            cost: Cost::new(sluice_engine::bound::MAX_COST).unwrap(),
+            blocks: Vec::new(),
             position: Some(u64::MAX),
             policy,
             detail: Some(Box::new(detail)),

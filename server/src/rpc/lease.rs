@@ -109,6 +109,7 @@ impl Rpc {
             reason: NackReason::Released,
             error: None,
             retry_after: None,
+            scope: None,
         });
         if let Err(error) = self.handle.call(Command::Nack(nacks.collect()), 0).await {
             tracing::warn!(%error, "leased jobs could not be given back: their leases will expire");

@@ -3,7 +3,7 @@
 //! These hashes are on disk for as long as a request is remembered: keep them. A field that is new in the
 //! contract is hashed only when it was said, after all others, so that older hashes stay what they were.
 
-use sluice_engine::{BatchName, JobSpec, QueueName, RequestKey, RetryPatch, Span, Start};
+use sluice_engine::{BatchName, Cost, JobSpec, QueueName, RequestKey, RetryPatch, Span, Start};
 use xxhash_rust::xxh3::Xxh3;
 
 /// Callers are not told apart yet: all have this name.
@@ -74,6 +74,10 @@ impl Content {
         if !job.attributes.idempotency_key.is_empty() {
             self.said(3);
             self.bytes(job.attributes.idempotency_key.as_bytes());
+        }
+        if job.cost != Cost::DEFAULT {
+            self.said(5);
+            self.number(job.cost.get().into());
         }
     }
 
@@ -168,7 +172,7 @@ mod tests {
 
     #[test]
     fn whatever_differs_in_a_job_differs_in_its_content() {
-        let changes: [fn(&mut JobSpec); 13] = [
+        let changes: [fn(&mut JobSpec); 14] = [
             |_| (),
             |j| j.payload = "ho".into(),
             |j| j.key = Key::default(),
@@ -182,6 +186,7 @@ mod tests {
             |j| j.ttl = Some(Span(5)),
             |j| j.batch = Some(BatchName::new("b").unwrap()),
             |j| j.attributes.idempotency_key = "k".into(),
+            |j| j.cost = Cost::new(2).unwrap(),
         ];
         let contents: Vec<u64> = changes
             .iter()

@@ -89,7 +89,7 @@ impl Server {
             reason: reason as i32,
             error: "boom".to_owned(),
             error_code: "http_500".to_owned(),
-            retry_after: None,
+            ..Default::default()
         };
         let answer = self.queues.nack(v1::NackRequest { nacks: vec![nack] }).await.unwrap();
         answer.into_inner().results.remove(0)

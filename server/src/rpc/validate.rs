@@ -10,6 +10,7 @@ mod enqueue;
 mod field;
 mod filter;
 mod job;
+mod node;
 mod page;
 mod path;
 mod queue;

@@ -14,6 +14,7 @@
 //!   before as well, for those that are removed meanwhile;
 //! - batches are taken after all jobs, as queues are: they count the jobs that are gone;
 //! - idempotency keys older than the backup are records, younger ones are in groups with their jobs;
+//! - what limits know is said again, in groups, once it has begun;
 //! - a drained set never changes, and one that is forgotten is forgotten by a group; requests are remembered
 //!   twice without harm.
 

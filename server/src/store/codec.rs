@@ -8,6 +8,7 @@ mod field;
 #[cfg(test)]
 mod golden;
 mod job;
+mod node;
 #[cfg(test)]
 pub(crate) mod sample;
 mod setting;
@@ -54,6 +55,10 @@ mod kind {
     pub(super) const BATCHES_FORGOTTEN: u8 = 24;
     pub(super) const QUEUE_DELETED: u8 = 25;
     pub(super) const QUEUE_FORGOTTEN: u8 = 26;
+    pub(super) const CHARGED: u8 = 27;
+    pub(super) const FROZEN: u8 = 28;
+    pub(super) const NODE_STATE: u8 = 29;
+    pub(super) const NODE_RESET: u8 = 30;
 }
 
 /// A job's record within an event, told to whoever wants to find it again.
@@ -103,6 +108,25 @@ pub(crate) fn encode(mutation: &Mutation, out: &mut Vec<u8>, mut birth: impl FnM
             out.put_u64_le(expire.0);
             put_text(out, worker);
             put_ids(out, jobs);
+        }),
+        Mutation::Charged { queue, charges } => event(out, kind::CHARGED, |out| {
+            out.put_u32_le(queue.0);
+            node::put_charges(out, charges);
+        }),
+        Mutation::Frozen { queue, key, until, step } => event(out, kind::FROZEN, |out| {
+            out.put_u32_le(queue.0);
+            put_text(out, key);
+            out.put_u64_le(until.0);
+            out.put_u8(*step);
+        }),
+        Mutation::NodeState { queue, key, state } => event(out, kind::NODE_STATE, |out| {
+            out.put_u32_le(queue.0);
+            put_text(out, key);
+            node::put_state(out, state);
+        }),
+        Mutation::NodeReset { queue, key } => event(out, kind::NODE_RESET, |out| {
+            out.put_u32_le(queue.0);
+            put_text(out, key);
         }),
         Mutation::Extended { id, expire } => event(out, kind::EXTENDED, |out| {
             out.put_u64_le(id.0);
@@ -245,6 +269,24 @@ fn decode_event(
             let expire = Timestamp(fields.try_get_u64_le()?);
             let worker = get_text(fields)?.into();
             Mutation::Leased { jobs: get_ids(fields)?, expire, worker }
+        }
+        kind::CHARGED => Mutation::Charged {
+            queue: QueueId(fields.try_get_u32_le()?),
+            charges: node::get_charges(fields)?,
+        },
+        kind::FROZEN => Mutation::Frozen {
+            queue: QueueId(fields.try_get_u32_le()?),
+            key: node::get_key(fields)?,
+            until: Timestamp(fields.try_get_u64_le()?),
+            step: fields.try_get_u8()?,
+        },
+        kind::NODE_STATE => Mutation::NodeState {
+            queue: QueueId(fields.try_get_u32_le()?),
+            key: node::get_key(fields)?,
+            state: Box::new(node::get_state(fields)?),
+        },
+        kind::NODE_RESET => {
+            Mutation::NodeReset { queue: QueueId(fields.try_get_u32_le()?), key: node::get_key(fields)? }
         }
         kind::EXTENDED => Mutation::Extended {
             id: JobId(fields.try_get_u64_le()?),

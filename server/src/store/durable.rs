@@ -110,7 +110,7 @@ impl Store for Durable {
 
     fn upkeep(&mut self, ledger: &Ledger, now: Now) -> Result<Upkeep, StoreError> {
         let mut upkeep = Upkeep::default();
-        self.mover.collect(ledger, &mut upkeep)?;
+        self.mover.collect(ledger, now, &mut upkeep)?;
         let is_over = self.log.used_bytes() > self.budget_bytes;
         self.mover.urge(self.log.used_bytes() > self.budget_bytes.saturating_mul(3) / 2);
         if is_over {

@@ -291,6 +291,7 @@ fn returned(jobs: &[(JobId, LeaseToken)], how: Returned) -> Command {
             (NackReason::Failed, Some(Box::new(JobError { code: "STREAM_BROKEN".into(), message })))
         }
     };
-    let nack = |&(id, token)| Nack { id, token, reason, error: error.clone(), retry_after: None };
+    let nack =
+        |&(id, token)| Nack { id, token, reason, error: error.clone(), retry_after: None, scope: None };
     Command::Nack(jobs.iter().map(nack).collect())
 }

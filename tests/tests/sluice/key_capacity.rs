@@ -104,7 +104,7 @@ async fn n9_key_overflows_by_its_own_policy_and_by_the_queues_where_it_has_none(
         overflow_policy: OverflowPolicy::DropOldest.into(),
         ..NodeSettings::default()
     };
-    let rejecting = NodeSettings { overflow_policy: OverflowPolicy::Reject.into(), ..dropping };
+    let rejecting = NodeSettings { overflow_policy: OverflowPolicy::Reject.into(), ..dropping.clone() };
     let rules = vec![rule("drop", dropping), rule("reject", rejecting), jobs("as-queue", 2)];
     queue.put(ruled(rules.clone())).await;
     for name in ["drop", "reject", "as-queue"] {

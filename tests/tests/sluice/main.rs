@@ -32,6 +32,7 @@ mod job;
 mod key;
 mod key_capacity;
 mod lease;
+mod limit;
 mod order;
 mod overflow;
 mod page;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sluice_proto::v1::{
     CapacityReserve, JobSpec, JobState, KeyRule, LeaseRequest, NackReason, NodeSettings, OverflowPolicy,
-    PutQueueRequest, Queue, RetryPolicy,
+    PutQueueRequest, Queue, RetryPolicy, Window, WindowKind, WindowUnit,
 };
 use sluice_tests::{Sluiced, cli, spec, status};
 use tonic::{Code, Status};
@@ -44,13 +44,34 @@ fn unusual() -> Queue {
                 max_jobs: Some(7),
                 max_bytes: Some(70),
                 overflow_policy: OverflowPolicy::Reject.into(),
+                ..limits()
             }),
         }],
+        settings: Some(limits()),
         paused: true,
         flow_hint: Some(sluice_proto::v1::FlowHintPolicy::default()),
         reserve: Some(CapacityReserve { min_priority: Some(7), percent: Some(70) }),
         idempotency_window: Some(spec::millis(74_000)),
         ..Queue::default()
+    }
+}
+
+/// Limits with every field said.
+fn limits() -> NodeSettings {
+    let rate = Window {
+        kind: WindowKind::Rate.into(),
+        amount: 7,
+        period: Some(spec::millis(70_000)),
+        burst: Some(3),
+        unit: WindowUnit::Jobs.into(),
+    };
+    let quota = Window { kind: WindowKind::Quota.into(), burst: None, unit: WindowUnit::Cost.into(), ..rate };
+    NodeSettings {
+        windows: vec![rate, quota],
+        max_in_flight: Some(70),
+        weight: Some(7),
+        ordered: true,
+        ..NodeSettings::default()
     }
 }
 
@@ -74,6 +95,7 @@ async fn each_field_changes_alone_and_all_of_it_is_kept_over_kill_9() {
         "retention_bytes",
         "dead_retention",
         "priority_ageing",
+        "settings",
         "key_rules",
         "paused",
         "flow_hint",

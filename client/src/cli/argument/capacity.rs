@@ -2,9 +2,9 @@
 
 use clap::ValueEnum;
 
-use super::span;
+use super::{node::node, span};
 use crate::{
-    proto::{FlowHintPolicy, FlowHintStep, KeyRule, NodeSettings, OverflowPolicy},
+    proto::{FlowHintPolicy, FlowHintStep, KeyRule, OverflowPolicy},
     span_to_proto,
 };
 
@@ -44,25 +44,14 @@ pub(in crate::cli) fn limit(text: &str) -> Result<Limit, String> {
     text.parse().map(|limit| Limit(Some(limit))).map_err(|_| "a whole number, or none".to_owned())
 }
 
-/// `bot*/group/*:max_jobs=100,overflow=drop-oldest`; an empty text is no rule.
+/// `bot*/group/*:rate=20/1m,max_jobs=100,overflow=drop-oldest`; an empty text is no rule.
 pub(in crate::cli) fn key_rule(text: &str) -> Result<Option<KeyRule>, String> {
     if text.is_empty() {
         return Ok(None);
     }
     // A key may hold a colon, a setting cannot.
-    let (pattern, said) = text.rsplit_once(':').ok_or("write it as PATTERN:max_jobs=N,overflow=reject")?;
-    let mut settings = NodeSettings::default();
-    for setting in said.split(',') {
-        let (name, value) =
-            setting.split_once('=').ok_or_else(|| format!("`{setting}` is not NAME=VALUE"))?;
-        let number = || value.parse().map(Some).map_err(|_| format!("{name}: a whole number"));
-        match name {
-            "max_jobs" => settings.max_jobs = number()?,
-            "max_bytes" => settings.max_bytes = number()?,
-            "overflow" => settings.overflow_policy = Overflow::from_str(value, false)?.into_proto().into(),
-            _ => return Err(format!("`{name}` is none of max_jobs, max_bytes, overflow")),
-        }
-    }
+    let (pattern, said) = text.rsplit_once(':').ok_or("write it as PATTERN:rate=20/1m,max_jobs=100")?;
+    let settings = node(said)?;
     Ok(Some(KeyRule { key_pattern: pattern.to_owned(), settings: Some(settings) }))
 }
 

@@ -27,6 +27,7 @@ struct Line<'a> {
     payload_base64: Option<String>,
     key: Option<String>,
     priority: Option<u32>,
+    cost: Option<u32>,
     delay: Option<String>,
     run_time: Option<String>,
     ttl: Option<String>,
@@ -61,6 +62,7 @@ pub(super) fn parse(line: &[u8]) -> Result<JobSpec, String> {
         payload: payload(line.payload, line.payload_base64)?,
         key: line.key.unwrap_or_default(),
         priority,
+        cost: line.cost,
         delay: span_field("delay", line.delay)?,
         run_time: line.run_time.map(|text| time(&text)).transpose().map_err(|e| format!("run_time: {e}"))?,
         ttl: span_field("ttl", line.ttl)?,
@@ -141,7 +143,7 @@ mod tests {
 
     #[test]
     fn every_key_reaches_the_job() {
-        let line = r#"{"payload":"x","key":"a/b","priority":9,"delay":"5s","ttl":"1h",
+        let line = r#"{"payload":"x","key":"a/b","priority":9,"cost":3,"delay":"5s","ttl":"1h",
             "idempotency_key":"once","batch_id":"b7","labels":{"k":"v"},
             "content_type":"text/plain","retry_policy":{"max_attempts":3,"initial_backoff":"100ms",
             "multiplier":1.5,"max_backoff":"1m","jitter":0}}"#;
@@ -150,6 +152,7 @@ mod tests {
             payload: "x".into(),
             key: "a/b".to_owned(),
             priority: Some(9),
+            cost: Some(3),
             delay: span(5, 0),
             run_time: None,
             ttl: span(3600, 0),

@@ -7,7 +7,7 @@ use prost_types::FieldMask;
 
 use super::super::{
     Session,
-    argument::{Hint, Limit, Overflow, flow_hint, key_rule, limit, span},
+    argument::{Hint, Limit, Limits, Overflow, flow_hint, key_rule, limit, limits, span},
     error::CliError,
     view::QueueView,
 };
@@ -52,8 +52,14 @@ pub(in crate::cli) struct Put {
     /// --reserve-priority 10, else no reserve.
     #[arg(long, value_name = "N")]
     reserve_percent: Option<u32>,
+    /// What goes through the queue, in place of all limits it has; any of rate=AMOUNT/PERIOD/BURST (the burst may be
+    /// left out: one second's worth, at least 2), quota=AMOUNT/PERIOD, rate_cost=… and quota_cost=… of what jobs
+    /// cost, up to 4 of these; max_in_flight=N, ordered=true; separated by commas; none is no limit. A new queue's
+    /// default: none.
+    #[arg(long, value_parser = limits, value_name = "LIMITS|none")]
+    limits: Option<Limits>,
     /// What holds for keys: PATTERN is 1 to 3 segments, `*` stands for any characters of one; after `:` any of
-    /// max_jobs=N, max_bytes=N and overflow=reject|drop-oldest|wait. May be given several times, the first that
+    /// the above, weight=N, max_jobs=N, max_bytes=N and overflow=reject|drop-oldest|wait. May be given several times, the first that
     /// matches holds, and takes the place of all rules there are; an empty one removes them. Default: leave them.
     #[arg(long = "key-rule", value_parser = key_rule, value_name = "PATTERN:SETTINGS")]
     key_rules: Vec<Option<KeyRule>>,
@@ -141,6 +147,7 @@ impl Put {
             ("max_bytes", self.max_bytes.is_some()),
             ("overflow_policy", self.overflow.is_some()),
             ("reserve", reserve_said),
+            ("settings", self.limits.is_some()),
             ("key_rules", !self.key_rules.is_empty()),
             ("flow_hint", self.flow_hint.is_some()),
             ("idempotency_window", self.idempotency_window.is_some()),
@@ -162,6 +169,7 @@ impl Put {
             retention_bytes: self.retention_bytes,
             dead_retention: self.dead_retention.map(span_to_proto),
             priority_ageing: self.priority_ageing.map(span_to_proto),
+            settings: self.limits.map(|Limits(settings)| settings),
             key_rules: self.key_rules.into_iter().flatten().collect(),
             etag: self.etag,
             flow_hint: self.flow_hint.and_then(|Hint(policy)| policy),

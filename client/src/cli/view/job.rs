@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{bytes, outcome, queue::PolicyView, span, state, time};
+use super::{bytes, limit::GateView, outcome, queue::PolicyView, span, state, time};
 use crate::{
     cli::output::Show,
     proto::{Attempt, EnqueuedJob, Job, JobError, LeasedJob},
@@ -17,6 +17,7 @@ pub(in crate::cli) struct JobView {
     state: String,
     key: String,
     priority: u32,
+    cost: u32,
     attempts: u32,
     max_attempts: u32,
     deliveries: u32,
@@ -35,6 +36,8 @@ pub(in crate::cli) struct JobView {
     expire_time: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     queue_position: Option<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    blocked_by: Vec<GateView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_error: Option<JobErrorView>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -107,6 +110,7 @@ impl From<Job> for JobView {
             state: state(job.state),
             key: job.key,
             priority: job.priority,
+            cost: job.cost,
             attempts: job.attempts,
             max_attempts: job.max_attempts,
             deliveries: job.deliveries,
@@ -118,6 +122,7 @@ impl From<Job> for JobView {
             lease_expire_time: job.lease_expire_time.as_ref().map(time),
             expire_time: job.expire_time.as_ref().map(time),
             queue_position: job.queue_position,
+            blocked_by: job.blocked_by.into_iter().map(GateView::from).collect(),
             last_error: job.last_error.map(JobErrorView::from),
             attempt_history: job.attempt_history.into_iter().map(AttemptView::from).collect(),
             result,
@@ -137,8 +142,23 @@ impl From<Job> for JobView {
 
 impl Show for JobView {
     const HEADER: &'static [&'static str] = &[
-        "JOB", "QUEUE", "STATE", "PRIORITY", "KEY", "BATCH", "ATTEMPTS", "POSITION", "CREATED", "RUNS",
-        "EXPIRES", "ENDED", "LABELS", "ERROR", "RESULT", "PAYLOAD",
+        "JOB",
+        "QUEUE",
+        "STATE",
+        "PRIORITY",
+        "KEY",
+        "BATCH",
+        "ATTEMPTS",
+        "POSITION",
+        "WAITS-FOR",
+        "CREATED",
+        "RUNS",
+        "EXPIRES",
+        "ENDED",
+        "LABELS",
+        "ERROR",
+        "RESULT",
+        "PAYLOAD",
     ];
 
     fn row(&self) -> Vec<String> {
@@ -158,6 +178,7 @@ impl Show for JobView {
             self.batch_id.clone(),
             format!("{}/{}", self.attempts, self.max_attempts),
             self.queue_position.map(|position| position.to_string()).unwrap_or_default(),
+            self.blocked_by.first().map(GateView::cell).unwrap_or_default(),
             text(&self.create_time),
             text(&self.run_time),
             text(&self.expire_time),

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{overflow, span, time};
+use super::{limit::LimitsView, overflow, span, time};
 use crate::{
     cli::output::Show,
     proto::{CapacityReserve, FlowHintPolicy, FlowHintStep, KeyRule, Queue, RetryPolicy},
@@ -18,6 +18,8 @@ pub(in crate::cli) struct QueueView {
     overflow_policy: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     reserve: Option<ReserveView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limits: Option<LimitsView>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     key_rules: Vec<KeyRuleView>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,6 +74,8 @@ struct KeyRuleView {
     #[serde(skip_serializing_if = "Option::is_none")]
     max_bytes: Option<u64>,
     overflow_policy: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limits: Option<LimitsView>,
 }
 
 #[derive(Debug, Serialize)]
@@ -110,6 +114,7 @@ impl From<KeyRule> for KeyRuleView {
             max_jobs: settings.max_jobs,
             max_bytes: settings.max_bytes,
             overflow_policy: overflow(settings.overflow_policy),
+            limits: LimitsView::of(&settings),
         }
     }
 }
@@ -149,6 +154,7 @@ impl From<Queue> for QueueView {
             max_bytes: queue.max_bytes,
             overflow_policy: overflow(queue.overflow_policy),
             reserve: queue.reserve.as_ref().map(ReserveView::from),
+            limits: queue.settings.as_ref().and_then(LimitsView::of),
             key_rules: queue.key_rules.into_iter().map(KeyRuleView::from).collect(),
             flow_hint: queue.flow_hint.as_ref().map(FlowHintPolicyView::from),
             idempotency_window: queue.idempotency_window.as_ref().map(span),
@@ -172,6 +178,7 @@ impl Show for QueueView {
         "MAX-JOBS",
         "MAX-BYTES",
         "OVERFLOW",
+        "LIMITS",
         "RULES",
         "HINT",
         "PAUSED",
@@ -197,6 +204,7 @@ impl Show for QueueView {
             number(self.max_jobs),
             number(self.max_bytes),
             self.overflow_policy.clone(),
+            self.limits.as_ref().map(LimitsView::cell).unwrap_or_default(),
             if self.key_rules.is_empty() { String::new() } else { self.key_rules.len().to_string() },
             yes(self.flow_hint.is_some()),
             yes(self.paused),

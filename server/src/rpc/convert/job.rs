@@ -3,6 +3,7 @@
 use sluice_engine::{Attempt, JobError, JobState, JobView, LeasedJob, RetryPolicy, ReturnCause};
 use sluice_proto::v1;
 
+use super::gate::gate;
 use super::time::{duration, timestamp};
 use crate::store::Body;
 
@@ -17,6 +18,8 @@ pub(in crate::rpc) fn job(view: JobView, body: Option<Body>, include_payload: bo
         payload: body.payload.filter(|_| include_payload),
         key: view.key.to_string(),
         priority: view.priority.get().into(),
+        cost: view.cost.get(),
+        blocked_by: view.blocks.iter().map(gate).collect(),
         state: state(view.state) as i32,
         attempts: view.attempts,
         max_attempts: view.policy.max_attempts,
@@ -122,6 +125,8 @@ fn error(error: JobError) -> v1::JobError {
 pub(in crate::rpc) mod tests {
     use sluice_engine::{Attributes, Detail, JobId, Key, LeaseToken, Priority, QueueName, Span, WallTime};
 
+    use sluice_engine::Cost;
+
     use super::*;
 
     /// A job in `state`, with every field that fits it.
@@ -142,6 +147,8 @@ pub(in crate::rpc) mod tests {
             deliveries: 3,
             attempts: 2,
             requeues: 1,
+            cost: Cost::new(3).unwrap(),
+            blocks: Vec::new(),
             position: Some(4),
             policy: RetryPolicy::default(),
             detail: Some(Box::new(detail())),

@@ -1,11 +1,13 @@
 //! Queues and how they stand.
 
 use sluice_engine::{
-    BatchState, BatchView, FlowHintPolicy, FlowHintStep, JobState, KeyRule, KeyStatus, Level, OverflowPolicy,
-    QueueName, QueueRates, QueueStatus, QueueTotals, QueueVersion, QueueView, StateCounts, WallTime,
+    BatchState, BatchView, Capacity, FlowHintPolicy, FlowHintStep, JobState, KeyRule, KeyStatus, Level,
+    OverflowPolicy, QueueName, QueueRates, QueueStatus, QueueTotals, QueueVersion, QueueView, StateCounts,
+    WallTime,
 };
 use sluice_proto::v1;
 
+use super::gate::node;
 use super::job::retry_policy;
 use super::time::{duration, timestamp};
 
@@ -27,6 +29,7 @@ pub(in crate::rpc) fn queue(view: &QueueView) -> v1::Queue {
             min_priority: Some(reserve.min_priority.get().into()),
             percent: Some(reserve.percent.into()),
         }),
+        settings: Some(node(&settings.node, Capacity::default(), None)),
         key_rules: settings.key_rules.iter().map(key_rule).collect(),
         paused: settings.paused,
         flow_hint: settings.flow_hint.as_ref().map(flow_hint_policy),
@@ -44,15 +47,11 @@ pub(in crate::rpc) fn etag(version: QueueVersion) -> String {
 fn key_rule(rule: &KeyRule) -> v1::KeyRule {
     v1::KeyRule {
         key_pattern: rule.pattern.to_string(),
-        settings: Some(v1::NodeSettings {
-            max_jobs: rule.capacity.jobs,
-            max_bytes: rule.capacity.bytes,
-            overflow_policy: rule.overflow.map_or(v1::OverflowPolicy::Unspecified, overflow_policy) as i32,
-        }),
+        settings: Some(node(&rule.node, rule.capacity, rule.overflow)),
     }
 }
 
-fn overflow_policy(policy: OverflowPolicy) -> v1::OverflowPolicy {
+pub(super) fn overflow_policy(policy: OverflowPolicy) -> v1::OverflowPolicy {
     match policy {
         OverflowPolicy::Reject => v1::OverflowPolicy::Reject,
         OverflowPolicy::DropOldest => v1::OverflowPolicy::DropOldest,
@@ -197,7 +196,10 @@ fn totals(totals: &QueueTotals) -> v1::QueueTotals {
 
 #[cfg(test)]
 mod tests {
-    use sluice_engine::{Capacity, KeyPattern, Priority, PutQueue, QueueId, QueueSettings, Reserve, Span};
+    use sluice_engine::{
+        KeyPattern, NodeSettings, Priority, PutQueue, QueueId, QueueSettings, Reserve, Span, Unit, Window,
+        WindowKind,
+    };
 
     use super::*;
     use crate::rpc::validate;
@@ -205,6 +207,11 @@ mod tests {
     #[test]
     fn queue_that_is_read_can_be_put_back_as_it_was() {
         let capacity = Capacity { jobs: Some(5), bytes: Some(6) };
+        let window =
+            Window { kind: WindowKind::Quota, amount: 9, period: Span::from_secs(60), unit: Unit::Cost };
+        let rate = Window { kind: WindowKind::Rate { burst: 7 }, unit: Unit::Jobs, ..window };
+        let limits =
+            NodeSettings { windows: vec![window, rate], max_in_flight: Some(3), weight: 2, ordered: true };
         let settings = QueueSettings {
             retention_bytes: 77,
             capacity,
@@ -214,7 +221,9 @@ mod tests {
                 pattern: KeyPattern::new("bot*/group").unwrap(),
                 capacity,
                 overflow: Some(OverflowPolicy::DropOldest),
+                node: limits.clone(),
             }],
+            node: limits,
             paused: true,
             flow_hint: Some(FlowHintPolicy { medium_load: 0.4, ..FlowHintPolicy::default() }),
             idempotency_window: Span::from_secs(9),

@@ -68,10 +68,12 @@ impl Fields {
         let pattern_at = at.then("key_pattern");
         let pattern = KeyPattern::new(&rule.key_pattern).map_err(|error| self.wrong(pattern_at, error)).ok();
         let at = at.then("settings");
-        let settings = rule.settings.unwrap_or_default();
+        let unsaid = v1::NodeSettings::default();
+        let settings = rule.settings.as_ref().unwrap_or(&unsaid);
         let capacity = self.capacity(at, settings.max_jobs, settings.max_bytes);
         let overflow = self.overflow(at.then("overflow_policy"), settings.overflow_policy);
-        Some(KeyRule { pattern: pattern?, capacity: capacity?, overflow: overflow? })
+        let node = self.node(at, settings);
+        Some(KeyRule { pattern: pattern?, capacity: capacity?, overflow: overflow?, node: node? })
     }
 
     /// When callers are asked to slow down, if they are.

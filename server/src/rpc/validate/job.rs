@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use sluice_engine::bound::{
-    MAX_ATTEMPTS, MAX_KEY_BYTES, MAX_KEY_SEGMENTS, MAX_LABEL_BYTES, MAX_LABELS, MAX_SPAN,
+    MAX_ATTEMPTS, MAX_COST, MAX_KEY_BYTES, MAX_KEY_SEGMENTS, MAX_LABEL_BYTES, MAX_LABELS, MAX_SPAN,
 };
 use sluice_engine::{
-    Attributes, BatchName, JobSpec, Key, NameError, Priority, RetryPatch, Span, Start, WallTime,
+    Attributes, BatchName, Cost, JobSpec, Key, NameError, Priority, RetryPatch, Span, Start, WallTime,
 };
 use sluice_proto::v1;
 
@@ -35,6 +35,7 @@ impl Fields {
         let key = self.key(at.then("key"), spec.key);
         let highest = Priority::COUNT as u32 - 1;
         let priority = self.said_number(at.then("priority"), spec.priority, 0..=highest);
+        let cost = self.said_number(at.then("cost"), spec.cost, 1..=MAX_COST);
         let start = self.start(at, &spec.delay, &spec.run_time, now);
         let retry = self.retry(at.then("retry_policy"), spec.retry_policy);
         let labels = self.labels(at.then("labels"), spec.labels);
@@ -47,6 +48,7 @@ impl Fields {
             payload: spec.payload,
             key: key?,
             priority: priority?.and_then(Priority::new).unwrap_or_default(),
+            cost: cost?.and_then(Cost::new).unwrap_or_default(),
             start: start?,
             retry: retry.map(|patch| (!patch.is_empty()).then(|| Box::new(patch)))?,
             attributes: Attributes {
@@ -201,6 +203,7 @@ mod tests {
             payload: "hi".into(),
             key: "bot42/group/chat7".to_owned(),
             priority: Some(0),
+            cost: Some(25),
             delay: Some(Duration { seconds: 5, nanos: 1 }),
             run_time: None,
             retry_policy: Some(v1::RetryPolicy {
@@ -219,7 +222,7 @@ mod tests {
         let made = check(spec).unwrap();
         assert_eq!(&made.payload[..], b"hi");
         assert_eq!(&*made.key, "bot42/group/chat7");
-        assert_eq!(made.priority.get(), 0);
+        assert_eq!((made.priority.get(), made.cost.get()), (0, 25));
         assert_eq!(made.start, Start::After(Span(5_000_000_001)));
         assert_eq!(
             made.retry.as_deref(),

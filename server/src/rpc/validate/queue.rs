@@ -55,6 +55,7 @@ impl Fields {
         let capacity = self.capacity(at, queue.max_jobs, queue.max_bytes);
         let overflow = self.overflow(at.then("overflow_policy"), queue.overflow_policy);
         let reserve = self.reserve(at.then("reserve"), queue.reserve);
+        let node = self.queue_node(at.then("settings"), queue.settings.as_ref());
         let key_rules = self.key_rules(at.then("key_rules"), &queue.key_rules);
         let flow_hint = self.flow_hint(at.then("flow_hint"), queue.flow_hint);
         let window = self.span(at.then("idempotency_window"), queue.idempotency_window, ANY);
@@ -70,6 +71,7 @@ impl Fields {
             max_bytes: Some(capacity.bytes),
             overflow: overflow?,
             reserve: Some(reserve?),
+            node: Some(node?),
             key_rules: Some(key_rules?),
             paused: Some(queue.paused),
             flow_hint: Some(flow_hint?),
@@ -99,7 +101,7 @@ struct Mask(u32);
 
 impl Mask {
     /// Every field that can be set.
-    const PATHS: [&str; 18] = [
+    const PATHS: [&str; 19] = [
         "retry_policy.max_attempts",
         "retry_policy.initial_backoff",
         "retry_policy.multiplier",
@@ -114,6 +116,7 @@ impl Mask {
         "max_bytes",
         "overflow_policy",
         "reserve",
+        "settings",
         "key_rules",
         "paused",
         "flow_hint",
@@ -179,6 +182,7 @@ impl Mask {
             max_bytes: set(self.has("max_bytes"), said.max_bytes, default.capacity.bytes),
             overflow: set(self.has("overflow_policy"), said.overflow, default.overflow),
             reserve: set(self.has("reserve"), said.reserve, default.reserve),
+            node: set(self.has("settings"), said.node, default.node),
             key_rules: set(self.has("key_rules"), said.key_rules, default.key_rules),
             paused: set(self.has("paused"), said.paused, default.paused),
             flow_hint: set(self.has("flow_hint"), said.flow_hint, default.flow_hint),

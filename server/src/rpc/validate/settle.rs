@@ -1,7 +1,7 @@
 //! Ack, Nack and ExtendLease: what workers say of the jobs they hold.
 
 use bytes::Bytes;
-use sluice_engine::bound::{MAX_ERROR_BYTES, MAX_LEASE, MAX_RESULT_BYTES, MIN_LEASE};
+use sluice_engine::bound::{MAX_ERROR_BYTES, MAX_KEY_SEGMENTS, MAX_LEASE, MAX_RESULT_BYTES, MIN_LEASE};
 use sluice_engine::{Ack, Extension, JobError, JobId, LeaseToken, Nack, NackReason};
 use sluice_proto::v1;
 
@@ -38,10 +38,18 @@ pub(in crate::rpc) fn nacks(request: v1::NackRequest) -> Result<Vec<Item<Nack>>,
         if let (Some(NackReason::Rejected | NackReason::Released), Some(Some(_))) = (reason, retry_after) {
             fields.wrong(wait_at, "is not allowed with this reason");
         }
+        let scope = fields.scope(at.then("throttle_scope"), reason, &nack.throttle_scope);
         let token = LeaseToken(nack.lease_token);
         let error = error(nack.error_code, &nack.error);
-        let rest = (reason?, retry_after?, code.map(|()| error)?);
-        item(job?, rest, |id, (reason, retry_after, error)| Nack { id, token, reason, error, retry_after })
+        let rest = (reason?, retry_after?, code.map(|()| error)?, scope?);
+        item(job?, rest, |id, (reason, retry_after, error, scope)| Nack {
+            id,
+            token,
+            reason,
+            error,
+            retry_after,
+            scope,
+        })
     });
     fields.made(made)
 }
@@ -68,6 +76,22 @@ impl Fields {
             // The engine keeps it, and the buffer it came in may be much larger: copy it.
             said => Some(said.map(|result| Bytes::copy_from_slice(&result))),
         }
+    }
+
+    /// How many segments of the key name the node that was too much, if that was said.
+    fn scope(&mut self, at: Path<'_>, reason: Option<NackReason>, said: &str) -> Option<Option<u8>> {
+        if said.is_empty() {
+            return Some(None);
+        }
+        if reason.is_some_and(|reason| reason != NackReason::Throttled) {
+            self.wrong(at, "is not allowed with this reason");
+            return None;
+        }
+        let segments = said.parse().ok().filter(|segments| usize::from(*segments) <= MAX_KEY_SEGMENTS);
+        if segments.is_none() {
+            self.wrong(at, format_args!("is not a number of key segments, 0 to {MAX_KEY_SEGMENTS}"));
+        }
+        segments.map(Some)
     }
 
     fn reason(&mut self, at: Path<'_>, number: i32) -> Option<NackReason> {

@@ -1,13 +1,13 @@
 //! A job's record in an `Enqueued` event. Each has a crc of its own, so that a body can be read and
 //! checked without the rest of its frame.
 //!
-//! `crc u32, bytes u32`, then so many bytes: `flags u8, priority u8`, the fields that the flags name, and
-//! the payload to the end. The crc is over the job's id and all that follows the crc: the record of
+//! `crc u32, bytes u32`, then so many bytes: `flags u8, priority u8`, further flags u8 if the highest bit of the
+//! priority says so, the fields that the flags name, those of the further flags last, and the payload to the end. The crc is over the job's id and all that follows the crc: the record of
 //! another job never passes.
 
 use bytes::{Buf, BufMut, Bytes};
 use sluice_engine::{
-    Attributes, BatchName, JobId, JobSpec, Key, Priority, RetryPatch, Span, Start, WallTime,
+    Attributes, BatchName, Cost, JobId, JobSpec, Key, Priority, RetryPatch, Span, Start, WallTime,
 };
 
 use super::{DecodeError, get_count, get_patch, get_text, put_count, put_patch, put_text, take};
@@ -17,7 +17,7 @@ use crate::store::Body;
 /// Bytes of a record before those it counts.
 pub(super) const HEAD_BYTES: usize = 8;
 
-/// The fields a record has: keep the bits. There is no bit left: what comes next is another kind of event.
+/// The fields a record has: keep the bits.
 mod flag {
     pub(super) const KEY: u8 = 1;
     pub(super) const START_AFTER: u8 = 1 << 1;
@@ -27,6 +27,10 @@ mod flag {
     pub(super) const TTL: u8 = 1 << 5;
     pub(super) const BATCH: u8 = 1 << 6;
     pub(super) const IDEMPOTENCY_KEY: u8 = 1 << 7;
+    /// In the priority's byte: further flags follow it.
+    pub(super) const FURTHER: u8 = 1 << 7;
+    /// The first of those.
+    pub(super) const COST: u8 = 1;
 }
 
 /// Appends a job's record.
@@ -65,6 +69,7 @@ pub(super) struct RawJob<'a> {
     attributes: Attributes,
     ttl: Option<Span>,
     batch: Option<&'a str>,
+    cost: u32,
     payload: &'a [u8],
 }
 
@@ -74,6 +79,11 @@ impl<'a> RawJob<'a> {
         let flags = input.try_get_u8()?;
         let has = |flag: u8| flags & flag != 0;
         let priority = input.try_get_u8()?;
+        let further = if priority & flag::FURTHER != 0 { input.try_get_u8()? } else { 0 };
+        if further & !flag::COST != 0 {
+            return Err(DecodeError::Invalid("flags of a job"));
+        }
+        let priority = priority & !flag::FURTHER;
         let key = if has(flag::KEY) { get_text(&mut input)? } else { "" };
         let start = get_start(&mut input, has(flag::START_AFTER), has(flag::START_AT))?;
         let retry = has(flag::RETRY).then(|| get_patch(&mut input)).transpose()?.map(Box::new);
@@ -86,7 +96,8 @@ impl<'a> RawJob<'a> {
         if has(flag::IDEMPOTENCY_KEY) {
             attributes.idempotency_key = get_text(&mut input)?.into();
         }
-        Ok(RawJob { priority, key, start, retry, attributes, ttl, batch, payload: input })
+        let cost = if further & flag::COST != 0 { input.try_get_u32_le()? } else { Cost::DEFAULT.get() };
+        Ok(RawJob { priority, key, start, retry, attributes, ttl, batch, cost, payload: input })
     }
 
     /// As it was enqueued; the payload shares `memory`.
@@ -103,6 +114,7 @@ impl<'a> RawJob<'a> {
             attributes: self.attributes,
             key,
             priority,
+            cost: Cost::new(self.cost).ok_or(DecodeError::Invalid("cost"))?,
             start: self.start,
             retry: self.retry,
             ttl: self.ttl,
@@ -154,7 +166,11 @@ fn put_fields(out: &mut Vec<u8>, job: &JobSpec) {
     flags |= if job.batch.is_some() { flag::BATCH } else { 0 };
     flags |= if idempotency_key.is_empty() { 0 } else { flag::IDEMPOTENCY_KEY };
     out.put_u8(flags);
-    out.put_u8(job.priority.get());
+    let further = if job.cost == Cost::DEFAULT { 0 } else { flag::COST };
+    out.put_u8(job.priority.get() | if further == 0 { 0 } else { flag::FURTHER });
+    if further != 0 {
+        out.put_u8(further);
+    }
     if !job.key.is_empty() {
         put_text(out, &job.key);
     }
@@ -176,6 +192,9 @@ fn put_fields(out: &mut Vec<u8>, job: &JobSpec) {
     }
     if !idempotency_key.is_empty() {
         put_text(out, idempotency_key);
+    }
+    if job.cost != Cost::DEFAULT {
+        out.put_u32_le(job.cost.get());
     }
 }
 

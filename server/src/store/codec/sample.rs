@@ -6,10 +6,12 @@ use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
+use sluice_engine::bound::MAX_COST;
 use sluice_engine::{
-    Attributes, BatchName, Besides, Capacity, Due, Enqueued, FlowHintPolicy, FlowHintStep, JobError, JobId,
-    JobSpec, Key, KeyPattern, KeyRule, Mutation, Next, OverflowPolicy, Priority, QueueId, QueueName,
-    QueueSettings, RequestKey, Reserve, RetryPatch, ReturnCause, Span, Start, Timestamp, WallTime,
+    Attributes, BatchName, Besides, Capacity, Charge, Cost, Due, Enqueued, FlowHintPolicy, FlowHintStep,
+    JobError, JobId, JobSpec, Key, KeyPattern, KeyRule, Meter, Mutation, Next, NodeSettings, NodeState,
+    OverflowPolicy, Priority, QueueId, QueueName, QueueSettings, Quota, RequestKey, Reserve, RetryPatch,
+    ReturnCause, Span, Start, Timestamp, Unit, WallTime, Window, WindowKind,
 };
 
 use crate::idempotency;
@@ -125,6 +127,24 @@ pub(crate) fn one_of_each_later() -> Vec<Mutation> {
             next: Next::Expired,
             error: None,
         },
+        Mutation::QueuePut {
+            queue: QueueId(3),
+            name: QueueName::new("sms.out").unwrap(),
+            settings: Box::new(limited_settings()),
+            version: 3,
+        },
+        Mutation::Enqueued {
+            queue: QueueId(3),
+            first: JobId(1_001),
+            jobs: vec![JobSpec { cost: Cost::new(25).unwrap(), ..JobSpec::default() }],
+        },
+        Mutation::Charged {
+            queue: QueueId(3),
+            charges: vec![Charge { key: key("bot42"), jobs: 2, cost: 26 }],
+        },
+        Mutation::Frozen { queue: QueueId(3), key: key(""), until: Timestamp(31_000_000_000), step: 4 },
+        Mutation::NodeState { queue: QueueId(3), key: key("bot42"), state: Box::new(state()) },
+        Mutation::NodeReset { queue: QueueId(3), key: key("bot42") },
     ]
 }
 
@@ -139,12 +159,55 @@ pub(crate) fn full_settings() -> QueueSettings {
             pattern: KeyPattern::new("bot*/group").unwrap(),
             capacity: capacity(10, 1 << 20),
             overflow: Some(OverflowPolicy::Wait),
+            node: NodeSettings::default(),
         }],
         paused: true,
         flow_hint: Some(FlowHintPolicy::default()),
         idempotency_window: Span::from_secs(60),
         ..QueueSettings::default()
     }
+}
+
+/// Settings with limits.
+fn limited_settings() -> QueueSettings {
+    let [rate, quota] = windows();
+    QueueSettings {
+        node: NodeSettings { windows: vec![rate], ..NodeSettings::default() },
+        key_rules: vec![KeyRule {
+            pattern: KeyPattern::new("bot*").unwrap(),
+            capacity: Capacity::default(),
+            overflow: None,
+            node: NodeSettings {
+                windows: vec![rate, quota],
+                max_in_flight: Some(9),
+                weight: 3,
+                ordered: true,
+            },
+        }],
+        ..QueueSettings::default()
+    }
+}
+
+fn windows() -> [Window; 2] {
+    let period = Span::from_secs(60);
+    let rate = Window { kind: WindowKind::Rate { burst: 5 }, amount: 30, period, unit: Unit::Jobs };
+    [rate, Window { kind: WindowKind::Quota, amount: 1_000, period, unit: Unit::Cost }]
+}
+
+fn state() -> NodeState {
+    let [rate, quota] = windows();
+    let mut counts = [0; 16];
+    counts[7] = 3;
+    let part = Quota { part: 7, counts };
+    NodeState {
+        meters: vec![(rate, Meter::Rate(Timestamp(99))), (quota, Meter::Quota(Box::new(part)))],
+        frozen_until: Timestamp(32_000_000_000),
+        throttled: Some((Timestamp(31_000_000_000), 2)),
+    }
+}
+
+fn key(text: &str) -> Key {
+    Key::new(text.to_owned()).unwrap()
 }
 
 fn batch_name(name: &str) -> BatchName {
@@ -190,6 +253,19 @@ pub(crate) fn mutation() -> impl Strategy<Value = Mutation> {
             .prop_map(|(queue, batches)| Mutation::BatchesForgotten { queue: QueueId(queue), batches }),
         any::<u32>().prop_map(|queue| Mutation::QueueDeleted { queue: QueueId(queue) }),
         any::<u32>().prop_map(|queue| Mutation::QueueForgotten { queue: QueueId(queue) }),
+        (any::<u32>(), vec((any_key(), any::<u64>(), any::<u64>()), 0..4)).prop_map(|(queue, charges)| {
+            let charges = charges.into_iter().map(|(key, jobs, cost)| Charge { key, jobs, cost }).collect();
+            Mutation::Charged { queue: QueueId(queue), charges }
+        }),
+        (any::<u32>(), any_key(), time(), any::<u8>()).prop_map(|(queue, key, until, step)| {
+            Mutation::Frozen { queue: QueueId(queue), key, until, step }
+        }),
+        (any::<u32>(), any_key(), node_state()).prop_map(|(queue, key, state)| Mutation::NodeState {
+            queue: QueueId(queue),
+            key,
+            state: Box::new(state),
+        }),
+        (any::<u32>(), any_key()).prop_map(|(queue, key)| Mutation::NodeReset { queue: QueueId(queue), key }),
         (id(), 1..=5u8, next(), option::of((text(), text()))).prop_map(|(id, cause, next, error)| {
             let cause = ReturnCause::from_number(cause).unwrap();
             let error = error
@@ -227,16 +303,17 @@ fn job() -> impl Strategy<Value = JobSpec> {
         Attributes { labels, content_type: content_type.into(), idempotency_key: idempotency_key.into() }
     });
     let later = (option::of(any::<u64>().prop_map(Span)), option::of(batch()));
-    let key = "([a-zé]{1,9}(/[a-z0-9]{1,9}){0,2})?";
-    (bytes(), attributes, key, 0..10u32, start, option::of(patch()), later).prop_map(
-        |(payload, attributes, key, priority, start, retry, (ttl, batch))| {
+    let cost = prop_oneof![Just(1), 1..=MAX_COST];
+    (bytes(), attributes, any_key(), (0..10u32, cost), start, option::of(patch()), later).prop_map(
+        |(payload, attributes, key, (priority, cost), start, retry, (ttl, batch))| {
             let idempotency_key = &attributes.idempotency_key;
             JobSpec {
                 payload,
                 idempotency: (!idempotency_key.is_empty()).then(|| idempotency::hash(idempotency_key)),
                 attributes,
-                key: Key::new(key).unwrap(),
+                key,
                 priority: Priority::new(priority).unwrap(),
+                cost: Cost::new(cost).unwrap(),
                 start,
                 retry: retry.map(Box::new),
                 ttl,
@@ -244,6 +321,10 @@ fn job() -> impl Strategy<Value = JobSpec> {
             }
         },
     )
+}
+
+fn any_key() -> impl Strategy<Value = Key> {
+    "([a-zé]{1,9}(/[a-z0-9]{1,9}){0,2})?".prop_map(|text| key(&text))
 }
 
 fn batch() -> impl Strategy<Value = BatchName> {
@@ -279,22 +360,26 @@ fn patch() -> impl Strategy<Value = RetryPatch> {
 
 fn settings() -> impl Strategy<Value = QueueSettings> {
     let spans = (patch(), any::<[u64; 6]>(), any::<bool>());
-    let room = (capacity(), overflow(), option::of(reserve()), vec(rule(), 0..4), option::of(flow_hint()));
+    let room =
+        (capacity(), overflow(), option::of(reserve()), (vec(rule(), 0..4), node()), option::of(flow_hint()));
     (spans, room).prop_map(
-        |((patch, numbers, paused), (capacity, overflow, reserve, key_rules, flow_hint))| QueueSettings {
-            retry: patch.over(&QueueSettings::default().retry),
-            lease_duration: Span(numbers[0]),
-            retention: Span(numbers[1]),
-            retention_bytes: numbers[2],
-            dead_retention: Span(numbers[3]),
-            priority_ageing: Span(numbers[4]),
-            capacity,
-            overflow,
-            reserve,
-            key_rules,
-            paused,
-            flow_hint,
-            idempotency_window: Span(numbers[5]),
+        |((patch, numbers, paused), (capacity, overflow, reserve, (key_rules, node), flow_hint))| {
+            QueueSettings {
+                node,
+                retry: patch.over(&QueueSettings::default().retry),
+                lease_duration: Span(numbers[0]),
+                retention: Span(numbers[1]),
+                retention_bytes: numbers[2],
+                dead_retention: Span(numbers[3]),
+                priority_ageing: Span(numbers[4]),
+                capacity,
+                overflow,
+                reserve,
+                key_rules,
+                paused,
+                flow_hint,
+                idempotency_window: Span(numbers[5]),
+            }
         },
     )
 }
@@ -313,13 +398,40 @@ fn reserve() -> impl Strategy<Value = Reserve> {
 }
 
 fn rule() -> impl Strategy<Value = KeyRule> {
-    ("[a-z*]{1,9}(/[a-z*]{1,9}){0,2}", capacity(), option::of(overflow())).prop_map(
-        |(pattern, capacity, overflow)| KeyRule {
+    ("[a-z*]{1,9}(/[a-z*]{1,9}){0,2}", capacity(), option::of(overflow()), node()).prop_map(
+        |(pattern, capacity, overflow, node)| KeyRule {
             pattern: KeyPattern::new(&pattern).unwrap(),
             capacity,
             overflow,
+            node,
         },
     )
+}
+
+fn node() -> impl Strategy<Value = NodeSettings> {
+    (vec(window(), 0..3), option::of(any::<u32>()), any::<u32>(), any::<bool>()).prop_map(
+        |(windows, max_in_flight, weight, ordered)| NodeSettings { windows, max_in_flight, weight, ordered },
+    )
+}
+
+fn window() -> impl Strategy<Value = Window> {
+    let kind =
+        prop_oneof![any::<u32>().prop_map(|burst| WindowKind::Rate { burst }), Just(WindowKind::Quota),];
+    (kind, 1..u32::MAX, 1..u64::MAX, any::<bool>()).prop_map(|(kind, amount, period, is_cost)| {
+        let unit = if is_cost { Unit::Cost } else { Unit::Jobs };
+        Window { kind, amount, period: Span(period), unit }
+    })
+}
+
+fn node_state() -> impl Strategy<Value = NodeState> {
+    let meter = |window: Window, time: u64, counts: [u64; 16]| match window.kind {
+        WindowKind::Rate { .. } => (window, Meter::Rate(Timestamp(time))),
+        WindowKind::Quota => (window, Meter::Quota(Box::new(Quota { part: time, counts }))),
+    };
+    let meters =
+        vec((window(), any::<u64>(), any::<[u64; 16]>()).prop_map(move |(w, t, c)| meter(w, t, c)), 0..3);
+    (meters, time(), option::of((time(), any::<u8>())))
+        .prop_map(|(meters, frozen_until, throttled)| NodeState { meters, frozen_until, throttled })
 }
 
 fn flow_hint() -> impl Strategy<Value = FlowHintPolicy> {

@@ -2,10 +2,11 @@
 
 use bytes::{Buf, BufMut};
 use sluice_engine::{
-    Capacity, FlowHintPolicy, FlowHintStep, KeyPattern, KeyRule, OverflowPolicy, Priority, QueueSettings,
-    Reserve, RetryPatch, RetryPolicy, Span,
+    Capacity, FlowHintPolicy, FlowHintStep, KeyPattern, KeyRule, NodeSettings, OverflowPolicy, Priority,
+    QueueSettings, Reserve, RetryPatch, RetryPolicy, Span,
 };
 
+use super::node::{get_node, put_node};
 use super::{DecodeError, at_most, get_count, get_text, put_count, put_text};
 
 /// The fields that the settings have: keep the bits.
@@ -15,7 +16,8 @@ mod flag {
     pub(super) const RESERVE: u8 = 1 << 2;
     pub(super) const PAUSED: u8 = 1 << 3;
     pub(super) const FLOW_HINT: u8 = 1 << 4;
-    pub(super) const ALL: u8 = (1 << 5) - 1;
+    pub(super) const NODE: u8 = 1 << 5;
+    pub(super) const ALL: u8 = (1 << 6) - 1;
 }
 
 /// A key rule's overflow policy when it says none.
@@ -36,6 +38,7 @@ pub(crate) fn put_settings(out: &mut Vec<u8>, settings: &QueueSettings) {
     flags |= if settings.reserve.is_some() { flag::RESERVE } else { 0 };
     flags |= if settings.paused { flag::PAUSED } else { 0 };
     flags |= if settings.flow_hint.is_some() { flag::FLOW_HINT } else { 0 };
+    flags |= node_flag(&settings.node);
     out.put_u8(flags);
     put_capacity(out, &settings.capacity);
     out.put_u8(settings.overflow as u8);
@@ -49,6 +52,7 @@ pub(crate) fn put_settings(out: &mut Vec<u8>, settings: &QueueSettings) {
     out.put_u64_le(settings.idempotency_window.0);
     put_count(out, settings.key_rules.len());
     settings.key_rules.iter().for_each(|rule| put_rule(out, rule));
+    put_said_node(out, &settings.node);
 }
 
 /// See [`put_settings`].
@@ -67,6 +71,7 @@ pub(crate) fn get_settings(input: &mut &[u8]) -> Result<QueueSettings, DecodeErr
         flow_hint: has(flag::FLOW_HINT).then(|| get_flow_hint(input)).transpose()?,
         idempotency_window: Span(input.try_get_u64_le()?),
         key_rules: get_rules(input)?,
+        node: get_said_node(input, flags)?,
         ..first
     })
 }
@@ -186,9 +191,25 @@ fn get_flow_hint(input: &mut &[u8]) -> Result<FlowHintPolicy, DecodeError> {
 
 fn put_rule(out: &mut Vec<u8>, rule: &KeyRule) {
     put_text(out, rule.pattern.as_str());
-    out.put_u8(flags_of(&rule.capacity));
+    out.put_u8(flags_of(&rule.capacity) | node_flag(&rule.node));
     put_capacity(out, &rule.capacity);
     out.put_u8(rule.overflow.map_or(NO_OVERFLOW, |policy| policy as u8));
+    put_said_node(out, &rule.node);
+}
+
+fn node_flag(node: &NodeSettings) -> u8 {
+    if *node == NodeSettings::default() { 0 } else { flag::NODE }
+}
+
+/// What is set on a node, if anything is.
+fn put_said_node(out: &mut Vec<u8>, node: &NodeSettings) {
+    if node_flag(node) != 0 {
+        put_node(out, node);
+    }
+}
+
+fn get_said_node(input: &mut &[u8], flags: u8) -> Result<NodeSettings, DecodeError> {
+    if flags & flag::NODE == 0 { Ok(NodeSettings::default()) } else { get_node(input) }
 }
 
 fn get_rules(input: &mut &[u8]) -> Result<Vec<KeyRule>, DecodeError> {
@@ -197,13 +218,14 @@ fn get_rules(input: &mut &[u8]) -> Result<Vec<KeyRule>, DecodeError> {
     for _ in 0..count {
         let pattern = KeyPattern::new(get_text(input)?).map_err(|_| DecodeError::Invalid("key pattern"))?;
         let flags = input.try_get_u8()?;
-        if flags & !(flag::MAX_JOBS | flag::MAX_BYTES) != 0 {
+        if flags & !(flag::MAX_JOBS | flag::MAX_BYTES | flag::NODE) != 0 {
             return Err(DecodeError::Invalid("flags of a key rule"));
         }
         rules.push(KeyRule {
             pattern,
             capacity: get_capacity(input, flags)?,
             overflow: get_overflow(input)?,
+            node: get_said_node(input, flags)?,
         });
     }
     Ok(rules)

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use sluice_engine::{
-    BatchName, BatchView, JobId, JobState, JobView, Key, KeyStatus, Level, QueueName, QueueRates,
-    QueueStatus, QueueView, StateSet, Timestamp,
+    BatchName, BatchView, JobId, JobState, JobView, Key, KeyStatus, Level, Mutation, NodeState, QueueId,
+    QueueName, QueueRates, QueueStatus, QueueView, StateSet, Timestamp,
 };
 
 use super::rig::{Rig, all_jobs};
@@ -19,6 +19,8 @@ pub(super) struct Picture {
     pub(super) batches: BTreeMap<(QueueName, BatchName), BatchView>,
     pub(super) jobs: BTreeMap<JobId, (JobView, Body)>,
     pub(super) drains: Vec<Option<Vec<JobId>>>,
+    /// What limits know.
+    pub(super) nodes: BTreeMap<(QueueId, Key), NodeState>,
     pub(super) next_wake: Option<Timestamp>,
 }
 
@@ -64,6 +66,11 @@ impl Picture {
             }
             picture.jobs.insert(view.id, (view, body));
         }
+        let (states, _) = rig.engine.ledger().node_states(0, usize::MAX, rig.now.engine);
+        picture.nodes.extend(states.into_iter().filter_map(|state| match state {
+            Mutation::NodeState { queue, key, state } => Some(((queue, key), *state)),
+            _ => None,
+        }));
         picture.drains = sets.iter().map(|set| drained(rig, *set)).collect();
         picture
     }
@@ -81,6 +88,7 @@ impl Picture {
         assert_eq!(self.keys, expected.keys, "{when}");
         assert_eq!(self.batches, expected.batches, "{when}");
         assert_eq!(self.drains, expected.drains, "{when}");
+        assert_eq!(self.nodes, expected.nodes, "{when}");
         assert_eq!(self.next_wake, expected.next_wake, "{when}");
     }
 }

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use sluice_engine::{
-    Ack, Answer, Attributes, BatchName, Command, DeleteQueue, Drain, Enqueue, Extension, JobError, JobId,
-    JobSpec, JobState, Key, KeyPattern, KeyRule, Lease, LeaseToken, Nack, NackReason, Outcome,
-    OverflowPolicy, Priority, PutQueue, QueueName, QueuePatch, RequestKey, Requeue, RetryPatch, Span, Start,
-    StateSet, Sweep, Ticket, Update,
+    Ack, Answer, Attributes, BatchName, Command, Cost, DeleteQueue, Drain, Enqueue, Extension, JobError,
+    JobId, JobSpec, JobState, Key, KeyPattern, KeyRule, Lease, LeaseToken, Nack, NackReason, NodeSettings,
+    Outcome, OverflowPolicy, Priority, PutQueue, QueueName, QueuePatch, RequestKey, Requeue, RetryPatch,
+    Span, Start, StateSet, Sweep, Ticket, Unit, Update, Window, WindowKind,
 };
 
 use super::rig::Rig;
@@ -174,6 +174,7 @@ impl Workload {
             batch: (self.below(3) == 0).then(|| self.batch()),
             key: Key::new(["", "bot1", "bot1/chat2", "bot2/a/b"][self.below(4)].to_owned()).unwrap(),
             priority: Priority::new(self.below(10) as u32).unwrap(),
+            cost: Cost::new([1, 1, 3][self.below(3)]).unwrap(),
             start,
             retry: (self.below(3) == 0)
                 .then(|| Box::new(RetryPatch { max_attempts: Some(2), ..RetryPatch::default() })),
@@ -221,6 +222,7 @@ impl Workload {
                 reason: reasons[self.below(4)],
                 error: (self.below(3) > 0).then(|| Box::new(error)),
                 retry_after: (self.below(3) == 0).then(|| Span::from_secs(400)),
+                scope: None,
             }
         });
         let nacks = nacks.collect();
@@ -267,12 +269,18 @@ impl Workload {
             pattern: KeyPattern::new("bot1/*").unwrap(),
             capacity: sluice_engine::Capacity { jobs: Some(12), bytes: None },
             overflow: Some(OverflowPolicy::DropOldest),
+            node: limits(WindowKind::Quota, Unit::Cost),
+        };
+        let node = match &*name {
+            "alpha" => limits(WindowKind::Rate { burst: 200 }, Unit::Jobs),
+            _ => NodeSettings::default(),
         };
         let patch = QueuePatch {
             retention: Some(Span::from_secs([20, 900][self.below(2)])),
             dead_retention: Some(Span::from_secs([2_000, 90_000][self.below(2)])),
             max_jobs: Some(max_jobs),
             overflow: Some(overflow),
+            node: Some(node),
             key_rules: Some(if &*name == "gamma" { vec![rule] } else { Vec::new() }),
             paused: Some(self.below(9) == 0),
             idempotency_window: Some(Span::from_secs(3_000)),
@@ -337,4 +345,10 @@ impl Workload {
         x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         x ^ (x >> 31)
     }
+}
+
+/// Limits that remember for long what went through them.
+fn limits(kind: WindowKind, unit: Unit) -> NodeSettings {
+    let window = Window { kind, amount: 500, period: Span::from_secs(3_000), unit };
+    NodeSettings { windows: vec![window], ..NodeSettings::default() }
 }

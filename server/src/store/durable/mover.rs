@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 
+use sluice_engine::bound::MAX_NODES_RESTATED;
 use sluice_engine::{Due, JobId, JobRecord, JobState, Ledger, Mutation, Next, Now, QueueId, Span, Start};
 
 use super::DurableOptions;
@@ -62,8 +63,9 @@ enum Phase {
     Handing(Handing),
     /// All is handed over; jobs born up to this one.
     Waiting { born_through: u64 },
-    /// It is home, and its retirement is to be committed.
-    Retiring { segment: u64, is_told: bool, born_through: u64 },
+    /// It is home, and its retirement is to be committed; before that, what limits know from this node on is said
+    /// again, for some of it follows from this segment alone.
+    Retiring { segment: u64, next_node: Option<u32>, is_told: bool, born_through: u64 },
 }
 
 impl Mover {
@@ -145,7 +147,12 @@ impl Mover {
     }
 
     /// Takes what the thread has to tell.
-    pub(super) fn collect(&mut self, ledger: &Ledger, upkeep: &mut Upkeep) -> Result<(), StoreError> {
+    pub(super) fn collect(
+        &mut self,
+        ledger: &Ledger,
+        now: Now,
+        upkeep: &mut Upkeep,
+    ) -> Result<(), StoreError> {
         loop {
             match self.reports.try_recv() {
                 Ok(Report::AtRest(resting)) => self.resting.extend(resting),
@@ -159,18 +166,26 @@ impl Mover {
                         Phase::Waiting { born_through } => born_through,
                         _ => 0,
                     };
-                    self.phase = Phase::Retiring { segment, is_told: false, born_through };
+                    self.phase =
+                        Phase::Retiring { segment, next_node: Some(0), is_told: false, born_through };
                 }
                 Ok(Report::Failed(error)) => return Err(error),
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => return Err(gone()),
             }
         }
-        if let Phase::Retiring { segment, is_told, .. } = &mut self.phase
+        if let Phase::Retiring { segment, next_node, is_told, .. } = &mut self.phase
             && !*is_told
         {
-            *is_told = true;
-            upkeep.mutations.push(Mutation::Retired { segment: *segment });
+            if let Some(first) = *next_node {
+                (upkeep.mutations, *next_node) = ledger.node_states(first, MAX_NODES_RESTATED, now.engine);
+            }
+            if next_node.is_none() {
+                *is_told = true;
+                upkeep.mutations.push(Mutation::Retired { segment: *segment });
+            } else {
+                upkeep.more = true;
+            }
         }
         let count = self.resting.len().min(MAX_AT_REST);
         for rest in self.resting.drain(..count) {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! detail   flags (1 retry, 2 worker, 4 start, 8 end, 16 error, 32 result here, 64 result in `body`, 128 ttl,
-//!          256 expire, 512 history here, 1024 history in `body`), each in this order; retry and error as in the log;
+//!          256 expire, 512 history here, 1024 history in `body`, 2048 cost), each in this order; retry and error as in the log;
 //!          of a result elsewhere its length
 //! history  number, (token, worker, start, end, cause u8, error? u8, error) …
 //! ```
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sluice_engine::bound::MAX_ATTEMPT_HISTORY;
 use sluice_engine::{
-    Attempt, Detail, JobError, JobRecord, LeaseToken, ReturnCause, Span, Timestamp, WallTime,
+    Attempt, Cost, Detail, JobError, JobRecord, LeaseToken, ReturnCause, Span, Timestamp, WallTime,
 };
 
 use super::value::{Decoder, Encoder, Malformed};
@@ -37,7 +37,8 @@ mod flag {
     pub(super) const EXPIRE: u64 = 1 << 8;
     pub(super) const HISTORY: u64 = 1 << 9;
     pub(super) const HISTORY_APART: u64 = 1 << 10;
-    pub(super) const ALL: u64 = (1 << 11) - 1;
+    pub(super) const COST: u64 = 1 << 11;
+    pub(super) const ALL: u64 = (1 << 12) - 1;
 }
 
 /// What of a detail lies in the tree `body`.
@@ -77,6 +78,7 @@ pub(crate) fn encode(e: &mut Encoder, detail: &Detail) {
     let history_apart = history.len() > MAX_INLINE_HISTORY;
     mark(flag::HISTORY, !detail.history.is_empty() && !history_apart);
     mark(flag::HISTORY_APART, history_apart);
+    mark(flag::COST, detail.cost != Cost::DEFAULT);
 
     e.u64(flags);
     if let Some(retry) = &detail.retry {
@@ -104,6 +106,9 @@ pub(crate) fn encode(e: &mut Encoder, detail: &Detail) {
     }
     if !detail.history.is_empty() && !history_apart {
         e.raw(&history);
+    }
+    if detail.cost != Cost::DEFAULT {
+        e.u64(detail.cost.get().into());
     }
 }
 
@@ -145,6 +150,9 @@ pub(crate) fn decode(d: &mut Decoder<'_>) -> Result<(Detail, Apart), Malformed> 
         detail.history = decode_history(d)?;
     }
     apart.history = has(flag::HISTORY_APART);
+    if has(flag::COST) {
+        detail.cost = Cost::new(d.u32()?).ok_or(Malformed::Field)?;
+    }
     Ok((detail, apart))
 }
 
@@ -235,6 +243,7 @@ pub(crate) mod tests {
             ttl: Some(Span(u64::MAX)),
             expire: Some(Timestamp(u64::MAX)),
             history: (0..attempts).map(longest).collect(),
+            cost: Cost::new(sluice_engine::bound::MAX_COST).unwrap(),
             ..first_detail()
         }
     }

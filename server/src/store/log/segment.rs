@@ -178,6 +178,10 @@ fn jobs_of(mutation: &Mutation) -> &[JobId] {
         | Mutation::Forgotten { jobs } => jobs,
         Mutation::QueuePut { .. }
         | Mutation::Enqueued { .. }
+        | Mutation::Charged { .. }
+        | Mutation::Frozen { .. }
+        | Mutation::NodeState { .. }
+        | Mutation::NodeReset { .. }
         | Mutation::DrainForgotten { .. }
         | Mutation::Requested { .. }
         | Mutation::BatchAnnounced { .. }

@@ -1,0 +1,124 @@
+//! How limits of a node are written on the command line: `rate=30/60s/5,quota=1000/24h,max_in_flight=10`.
+
+use clap::ValueEnum;
+
+use super::capacity::Overflow;
+use super::span;
+use crate::{
+    proto::{NodeSettings, Window, WindowKind, WindowUnit},
+    span_to_proto,
+};
+
+/// Limits of a queue, or none.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::cli) struct Limits(pub(in crate::cli) NodeSettings);
+
+/// `none`, or settings without a capacity.
+pub(in crate::cli) fn limits(text: &str) -> Result<Limits, String> {
+    if text == "none" {
+        return Ok(Limits(NodeSettings::default()));
+    }
+    let settings = node(text)?;
+    let has_capacity =
+        settings.max_jobs.is_some() || settings.max_bytes.is_some() || settings.overflow_policy != 0;
+    if has_capacity {
+        return Err("a queue's capacity is said with --max-jobs, --max-bytes and --overflow".to_owned());
+    }
+    Ok(Limits(settings))
+}
+
+/// Settings of a node, separated by commas; windows may come several times.
+pub(super) fn node(text: &str) -> Result<NodeSettings, String> {
+    let mut settings = NodeSettings::default();
+    for setting in text.split(',') {
+        let (name, value) =
+            setting.split_once('=').ok_or_else(|| format!("`{setting}` is not NAME=VALUE"))?;
+        let number = || value.parse().map(Some).map_err(|_| format!("{name}: a whole number"));
+        let small = || value.parse().map(Some).map_err(|_| format!("{name}: a whole number"));
+        let mut put = |kind, unit| -> Result<(), String> {
+            settings.windows.push(window(name, value, kind, unit)?);
+            Ok(())
+        };
+        match name {
+            "rate" => put(WindowKind::Rate, WindowUnit::Jobs)?,
+            "rate_cost" => put(WindowKind::Rate, WindowUnit::Cost)?,
+            "quota" => put(WindowKind::Quota, WindowUnit::Jobs)?,
+            "quota_cost" => put(WindowKind::Quota, WindowUnit::Cost)?,
+            "max_in_flight" => settings.max_in_flight = small()?,
+            "weight" => settings.weight = small()?,
+            "ordered" => {
+                settings.ordered = value.parse().map_err(|_| format!("{name}: true or false"))?;
+            }
+            "max_jobs" => settings.max_jobs = number()?,
+            "max_bytes" => settings.max_bytes = number()?,
+            "overflow" => settings.overflow_policy = Overflow::from_str(value, false)?.into_proto().into(),
+            _ => {
+                return Err(format!(
+                    "`{name}` is none of rate, rate_cost, quota, quota_cost, max_in_flight, weight, ordered, max_jobs, \
+                     max_bytes, overflow"
+                ));
+            }
+        }
+    }
+    Ok(settings)
+}
+
+/// `AMOUNT/PERIOD`, of a rate also `AMOUNT/PERIOD/BURST`.
+fn window(name: &str, text: &str, kind: WindowKind, unit: WindowUnit) -> Result<Window, String> {
+    let wrong = || match kind {
+        WindowKind::Quota => format!("{name}: write `{text}` as AMOUNT/PERIOD, such as 1000/24h"),
+        _ => format!("{name}: write `{text}` as AMOUNT/PERIOD or AMOUNT/PERIOD/BURST, such as 30/60s/5"),
+    };
+    let mut parts = text.split('/');
+    let (amount, period, burst) = (parts.next(), parts.next().ok_or_else(wrong)?, parts.next());
+    if parts.next().is_some() || (burst.is_some() && kind == WindowKind::Quota) {
+        return Err(wrong());
+    }
+    let number = |text: &str| text.parse().map_err(|_| wrong());
+    Ok(Window {
+        kind: kind.into(),
+        amount: number(amount.unwrap_or_default())?,
+        period: Some(span_to_proto(span(period)?)),
+        burst: burst.map(number).transpose()?,
+        unit: unit.into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use prost_types::Duration;
+
+    use super::*;
+
+    #[test]
+    fn limits_are_read() {
+        let Limits(said) =
+            limits("rate=30/60s/5,quota_cost=1000/24h,max_in_flight=10,weight=3,ordered=true").unwrap();
+        let period = |seconds| Some(Duration { seconds, nanos: 0 });
+        let [rate, quota] = said.windows[..] else { panic!("{said:?}") };
+        assert_eq!(
+            (rate.kind(), rate.amount, rate.period, rate.burst),
+            (WindowKind::Rate, 30, period(60), Some(5))
+        );
+        assert_eq!(
+            (quota.kind(), quota.unit(), quota.period),
+            (WindowKind::Quota, WindowUnit::Cost, period(86_400))
+        );
+        assert_eq!((said.max_in_flight, said.weight, said.ordered), (Some(10), Some(3), true));
+        assert_eq!(limits("none"), Ok(Limits(NodeSettings::default())));
+        for wrong in [
+            "",
+            "rate",
+            "rate=30",
+            "rate=x/1s",
+            "rate=30/soon",
+            "rate=1/1s/2/3",
+            "quota=1/1s/2",
+            "ordered=maybe",
+            "max_jobs=3",
+            "speed=1/1s",
+        ] {
+            assert!(limits(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Why a job that is READY does not go: the gates on its way that are closed.
+
+use crate::engine::Engine;
+use crate::engine::doors::Doors;
+use crate::job::{Block, BlockKind, JobState};
+use crate::ledger::flow::Spot;
+use crate::ledger::jobs::Job;
+use crate::ledger::keys::KeyId;
+use crate::limit::WindowKind;
+use crate::time::Now;
+
+impl Engine {
+    /// Every closed gate on the way of a READY job, the deepest first. None: it waits for its turn, or for a worker.
+    pub(super) fn blocks(&self, job: &Job, now: Now) -> Vec<Block> {
+        let queue = self.ledger.queue(job.queue);
+        let is_paused = queue.record.settings.paused;
+        if job.state != JobState::Ready || !(is_paused || queue.is_limited()) {
+            return Vec::new();
+        }
+        let mut blocks = Vec::new();
+        for key in self.ledger.keys.chain(job.key).chain([KeyId::NONE]) {
+            self.blocks_at(Spot { queue: job.queue, key }, job, now, &mut blocks);
+        }
+        if is_paused {
+            blocks.push(Block { kind: BlockKind::Paused, key: Default::default(), until: None });
+        }
+        blocks
+    }
+
+    fn blocks_at(&self, spot: Spot, job: &Job, now: Now, blocks: &mut Vec<Block>) {
+        let key = || self.ledger.keys.text(spot.key).clone();
+        if let Some(settings) = self.ledger.node_settings(spot) {
+            let doors = Doors::of(&self.ledger, spot.queue, now.engine);
+            if doors.is_taken(self.ledger.queue(spot.queue), spot.key, settings) {
+                let kind = if settings.ordered { BlockKind::Ordered } else { BlockKind::InFlight };
+                blocks.push(Block { kind, key: key(), until: None });
+            }
+        }
+        let Some(gate) = self.ledger.gate(spot) else { return };
+        if gate.frozen_until > now.engine {
+            let until = Some(now.wall_at(gate.frozen_until));
+            blocks.push(Block { kind: BlockKind::Frozen, key: key(), until });
+        }
+        for (window, meter) in &gate.meters {
+            let opens = meter.opens(window, window.units(1, job.cost().get().into()), now.engine);
+            if opens > now.engine {
+                let kind = match window.kind {
+                    WindowKind::Rate { .. } => BlockKind::Rate,
+                    WindowKind::Quota => BlockKind::Quota,
+                };
+                blocks.push(Block { kind, key: key(), until: Some(now.wall_at(opens)) });
+            }
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! What the dispatch tree is told of the facts.
+
+use crate::id::QueueId;
+use crate::ledger::flow::Spot;
+use crate::ledger::jobs::Slot;
+use crate::ledger::keys::{KeyId, Keys};
+use crate::ledger::{Ledger, Queue};
+use crate::limit::NodeSettings;
+use crate::time::Timestamp;
+use crate::tree::{Facts, Gate};
+
+/// The facts at one moment.
+pub(crate) struct Doors<'a> {
+    ledger: &'a Ledger,
+    now: Timestamp,
+    /// The queue that most questions are about.
+    queue: Option<&'a Queue>,
+}
+
+/// Jobs of a node that hold it back.
+struct Held {
+    leased: u64,
+    retrying: u64,
+}
+
+impl<'a> Doors<'a> {
+    /// For questions about any queue.
+    pub(crate) fn new(ledger: &'a Ledger, now: Timestamp) -> Doors<'a> {
+        Doors { ledger, now, queue: None }
+    }
+
+    /// For questions about one.
+    pub(crate) fn of(ledger: &'a Ledger, queue: QueueId, now: Timestamp) -> Doors<'a> {
+        Doors { ledger, now, queue: Some(ledger.queue(queue)) }
+    }
+
+    fn queue(&self, id: QueueId) -> &'a Queue {
+        self.queue.filter(|queue| queue.record.id == id).unwrap_or_else(|| self.ledger.queue(id))
+    }
+
+    /// Whether as many jobs of a node are held as may be.
+    pub(super) fn is_taken(&self, queue: &Queue, key: KeyId, settings: &NodeSettings) -> bool {
+        if !settings.has_slots() {
+            return false;
+        }
+        let held = match key {
+            KeyId::NONE => {
+                let count = |state| queue.counts.get(state);
+                use crate::job::JobState::{Leased, Retrying};
+                Held { leased: count(Leased), retrying: count(Retrying) }
+            }
+            key => {
+                let load = self.ledger.keys.load(key);
+                Held { leased: load.leased(), retrying: load.retrying() }
+            }
+        };
+        let is_full = settings.max_in_flight.is_some_and(|most| held.leased >= u64::from(most));
+        is_full || (settings.ordered && held.leased + held.retrying > 0)
+    }
+}
+
+/// The facts, were every gate open.
+pub(crate) struct Opened<'a>(pub(crate) Doors<'a>);
+
+impl Facts for Opened<'_> {
+    fn now(&self) -> Timestamp {
+        self.0.now()
+    }
+
+    fn gate(&self, _: Spot, _: u64) -> Gate {
+        Gate::Open
+    }
+
+    fn weight(&self, spot: Spot) -> u32 {
+        self.0.weight(spot)
+    }
+
+    fn cost(&self, slot: Slot) -> u64 {
+        self.0.cost(slot)
+    }
+
+    fn sequence(&self, slot: Slot) -> u64 {
+        self.0.sequence(slot)
+    }
+
+    fn keys(&self) -> &Keys {
+        self.0.keys()
+    }
+}
+
+impl Facts for Doors<'_> {
+    fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    fn gate(&self, spot: Spot, cost: u64) -> Gate {
+        let queue = self.queue(spot.queue);
+        if !queue.is_limited() {
+            return Gate::Open;
+        }
+        if let Some(settings) = self.ledger.node_settings(spot)
+            && self.is_taken(queue, spot.key, settings)
+        {
+            return Gate::Slot;
+        }
+        match self.ledger.gate(spot).map(|gate| gate.opens(cost, self.now)) {
+            Some(opens) if opens > self.now => Gate::Until(opens),
+            _ => Gate::Open,
+        }
+    }
+
+    fn weight(&self, spot: Spot) -> u32 {
+        if !self.queue(spot.queue).is_limited() {
+            return 1;
+        }
+        self.ledger.node_settings(spot).map_or(1, |settings| settings.weight)
+    }
+
+    fn cost(&self, slot: Slot) -> u64 {
+        self.ledger.jobs.at(slot).cost().get().into()
+    }
+
+    fn sequence(&self, slot: Slot) -> u64 {
+        self.ledger.jobs.at(slot).sequence
+    }
+
+    fn keys(&self) -> &Keys {
+        &self.ledger.keys
+    }
+}

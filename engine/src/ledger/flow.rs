@@ -1,0 +1,178 @@
+//! What limits know: how much went through each node of late, and how long it is frozen. Facts, for a restart must
+//! not let a burst through that was through already.
+//!
+//! A node has a gate here while something of it counts; what is past is forgotten bit by bit, and nobody could tell.
+
+mod meter;
+
+pub use meter::{Meter, Quota};
+
+use crate::bound::{FIRST_FREEZE, FREEZE_MEMORY, MAX_FREEZE_DOUBLINGS, MAX_GATES_SWEPT_PER_STEP};
+use crate::id::QueueId;
+use crate::ledger::keys::KeyId;
+use crate::limit::Window;
+use crate::time::{Span, Timestamp};
+
+/// The number of a gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GateId(u32);
+
+/// A node of the dispatch tree: a key of a queue, or the queue itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Spot {
+    pub(crate) queue: QueueId,
+    /// [`KeyId::NONE`]: the queue itself.
+    pub(crate) key: KeyId,
+}
+
+/// What is known of a node, as the store keeps it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NodeState {
+    /// What went through each of its windows.
+    pub meters: Vec<(Window, Meter)>,
+    /// Nothing goes before: the downstream said so.
+    pub frozen_until: Timestamp,
+    /// When a worker said THROTTLED last, and how often without 60 s of quiet between.
+    pub throttled: Option<(Timestamp, u8)>,
+}
+
+/// A node of which something is known.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Gate {
+    pub(crate) spot: Spot,
+    pub(crate) state: NodeState,
+}
+
+/// All gates.
+#[derive(Default)]
+pub(crate) struct Flow {
+    gates: Vec<Option<Gate>>,
+    free: Vec<u32>,
+    /// Where the next sweep begins.
+    swept: usize,
+}
+
+impl GateId {
+    /// No gate: nothing is known of the node.
+    pub(crate) const NONE: GateId = GateId(u32::MAX);
+
+    pub(crate) fn number(self) -> u32 {
+        self.0
+    }
+}
+
+impl NodeState {
+    /// When a job that costs so much may go, as far as the past is concerned.
+    pub(crate) fn opens(&self, cost: u64, now: Timestamp) -> Timestamp {
+        let opens = self.meters.iter().map(|(window, meter)| meter.opens(window, window.units(1, cost), now));
+        opens.fold(self.frozen_until, Timestamp::max)
+    }
+
+    /// Jobs went through. The windows are those in force.
+    pub(crate) fn charge(&mut self, windows: &[Window], jobs: u64, cost: u64, now: Timestamp) {
+        self.follow(windows, now);
+        for (window, meter) in &mut self.meters {
+            meter.charge(window, window.units(jobs, cost), now);
+        }
+    }
+
+    /// These windows are in force now. What went through before counts on, in the same place of the list.
+    pub(crate) fn follow(&mut self, windows: &[Window], now: Timestamp) {
+        if self.meters.iter().map(|(window, _)| window).eq(windows) {
+            return;
+        }
+        let before = std::mem::take(&mut self.meters);
+        self.meters = windows
+            .iter()
+            .enumerate()
+            .map(|(at, window)| {
+                let meter = match before.get(at) {
+                    Some((before, meter)) => meter.follow(before, window, now),
+                    None => Meter::new(window),
+                };
+                (*window, meter)
+            })
+            .collect();
+    }
+
+    /// How often in a row it was frozen longer, as far as that is remembered.
+    pub(crate) fn freezes(&self, now: Timestamp) -> u8 {
+        self.throttled.map_or(0, |(last, step)| if now.since(last) < FREEZE_MEMORY { step } else { 0 })
+    }
+
+    /// The downstream said that it was too much. How long to freeze it when it did not say.
+    pub(crate) fn next_freeze(&self, now: Timestamp) -> (Span, u8) {
+        let step = match self.throttled {
+            Some((last, step)) if now.since(last) < FREEZE_MEMORY => (step + 1).min(MAX_FREEZE_DOUBLINGS),
+            _ => 0,
+        };
+        (Span(FIRST_FREEZE.0 << step), step)
+    }
+
+    /// What of it still counts.
+    pub(crate) fn as_of(&self, now: Timestamp) -> NodeState {
+        NodeState {
+            meters: self.meters.iter().map(|(window, meter)| (*window, meter.as_of(window, now))).collect(),
+            frozen_until: if self.frozen_until > now { self.frozen_until } else { Timestamp(0) },
+            throttled: self.throttled.filter(|(last, _)| now.since(*last) < FREEZE_MEMORY),
+        }
+    }
+
+    /// Whether nothing of it counts any more.
+    pub(crate) fn is_past(&self, now: Timestamp) -> bool {
+        self.frozen_until <= now
+            && self.throttled.is_none_or(|(last, _)| now.since(last) >= FREEZE_MEMORY)
+            && self.meters.iter().all(|(window, meter)| meter.is_past(window, now))
+    }
+}
+
+impl Flow {
+    pub(crate) fn get(&self, id: GateId) -> Option<&Gate> {
+        self.gates.get(id.0 as usize)?.as_ref()
+    }
+
+    pub(crate) fn get_mut(&mut self, id: GateId) -> Option<&mut Gate> {
+        self.gates.get_mut(id.0 as usize)?.as_mut()
+    }
+
+    pub(crate) fn insert(&mut self, gate: Gate) -> GateId {
+        match self.free.pop() {
+            Some(index) => {
+                self.gates[index as usize] = Some(gate);
+                GateId(index)
+            }
+            None => {
+                self.gates.push(Some(gate));
+                GateId(u32::try_from(self.gates.len() - 1).expect("memory ends before gates do"))
+            }
+        }
+    }
+
+    pub(crate) fn remove(&mut self, id: GateId) -> Option<Gate> {
+        let gate = self.gates.get_mut(id.0 as usize)?.take()?;
+        self.free.push(id.0);
+        Some(gate)
+    }
+
+    /// Every gate.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (GateId, &Gate)> {
+        self.from(0)
+    }
+
+    /// Gates by number, from this one on.
+    pub(crate) fn from(&self, first: u32) -> impl Iterator<Item = (GateId, &Gate)> {
+        let gates = self.gates.iter().enumerate().skip(first as usize);
+        gates.filter_map(|(index, gate)| Some((GateId(index as u32), gate.as_ref()?)))
+    }
+
+    /// Some gates of which nothing counts any more: another few each time.
+    pub(crate) fn past(&mut self, now: Timestamp) -> Vec<GateId> {
+        if self.swept >= self.gates.len() {
+            self.swept = 0;
+        }
+        let end = (self.swept + MAX_GATES_SWEPT_PER_STEP).min(self.gates.len());
+        let swept = std::mem::replace(&mut self.swept, end)..end;
+        let is_past = |index: &usize| self.gates[*index].as_ref().is_some_and(|gate| gate.state.is_past(now));
+        swept.filter(is_past).map(|index| GateId(index as u32)).collect()
+    }
+}

@@ -1,0 +1,102 @@
+//! What a node of the dispatch tree may let through, and how often: a queue, or a key of it.
+
+use crate::time::Span;
+
+/// What can be set on a node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeSettings {
+    /// All of them hold at once. At most [`crate::bound::MAX_WINDOWS`].
+    pub windows: Vec<Window>,
+    /// Jobs that workers hold at a time; none: any number.
+    pub max_in_flight: Option<u32>,
+    /// How many jobs it sends in its turn, beside its siblings' one. At least 1.
+    pub weight: u32,
+    /// Whether its jobs go strictly one after another: one in flight, and one that is to be retried holds the rest.
+    pub ordered: bool,
+}
+
+/// So much in so much time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// How it is counted.
+    pub kind: WindowKind,
+    /// So many units. At least 1, at most [`crate::bound::MAX_AMOUNT`].
+    pub amount: u32,
+    /// In so much time. At least [`crate::bound::MIN_PERIOD`].
+    pub period: Span,
+    /// What is counted.
+    pub unit: Unit,
+}
+
+/// How a window is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WindowKind {
+    /// Evenly, and so many units at once: at most `burst` + t · amount ÷ period in any span t. At least 1.
+    Rate {
+        /// So many.
+        burst: u32,
+    },
+    /// At most `amount` in any span of a period, whenever in it.
+    Quota,
+}
+
+/// What a window counts. The numbers are on disk: keep them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Unit {
+    /// Each job as one.
+    #[default]
+    Jobs = 1,
+    /// Each job as what it costs.
+    Cost = 2,
+}
+
+impl Default for NodeSettings {
+    fn default() -> NodeSettings {
+        NodeSettings { windows: Vec::new(), max_in_flight: None, weight: 1, ordered: false }
+    }
+}
+
+impl NodeSettings {
+    /// Whether they say anything.
+    #[must_use]
+    pub fn is_limited(&self) -> bool {
+        !self.windows.is_empty() || self.has_slots() || self.weight > 1
+    }
+
+    /// Whether something may have to wait until something else is done.
+    pub(crate) fn has_slots(&self) -> bool {
+        self.max_in_flight.is_some() || self.ordered
+    }
+}
+
+impl Window {
+    /// The burst of a rate that does not say one: one second's worth, but at least 2, for with 1 no lateness is
+    /// ever caught up.
+    #[must_use]
+    pub fn default_burst(amount: u32, period: Span) -> u32 {
+        let a_second = u128::from(amount) * 1_000_000_000 / u128::from(period.0.max(1));
+        u32::try_from(a_second).unwrap_or(u32::MAX).clamp(2, crate::bound::MAX_AMOUNT)
+    }
+
+    /// Nanoseconds a unit, rounded up: never faster than was said.
+    pub(crate) fn spacing(&self) -> u64 {
+        self.period.0.div_ceil(u64::from(self.amount))
+    }
+
+    /// What counts of so many jobs that cost so much.
+    pub(crate) fn units(&self, jobs: u64, cost: u64) -> u64 {
+        match self.unit {
+            Unit::Jobs => jobs,
+            Unit::Cost => cost,
+        }
+    }
+}
+
+impl Unit {
+    /// The unit a number on disk stands for.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Unit> {
+        [Unit::Jobs, Unit::Cost].into_iter().find(|unit| *unit as u8 == number)
+    }
+}

@@ -1,0 +1,222 @@
+//! Gates: what a node asks before anything below it goes, and where a node is while the answer is no.
+
+use super::node::{Node, NodeId, Role};
+use super::{LaneId, Slot, Tree};
+use crate::job::Priority;
+use crate::ledger::flow::Spot;
+use crate::ledger::keys::{KeyId, Keys};
+use crate::time::Timestamp;
+
+/// What the tree asks about the world.
+pub(crate) trait Facts {
+    /// The time.
+    fn now(&self) -> Timestamp;
+    /// Whether a job that costs so much may go through a node.
+    fn gate(&self, spot: Spot, cost: u64) -> Gate;
+    /// How many jobs a node sends in its turn.
+    fn weight(&self, spot: Spot) -> u32;
+    /// What a READY job costs.
+    fn cost(&self, slot: Slot) -> u64;
+    /// The number by which a READY job stands among its equals.
+    fn sequence(&self, slot: Slot) -> u64;
+    /// Every key.
+    fn keys(&self) -> &Keys;
+}
+
+/// Whether something may go through a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gate {
+    Open,
+    /// Not before.
+    Until(Timestamp),
+    /// Not before something else is done.
+    Slot,
+}
+
+/// Where a node with something ready is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In a ring of its parent.
+    #[default]
+    Open,
+    /// Among the timers.
+    Timed,
+    /// Waiting until something below it is done.
+    Slot,
+}
+
+/// The job that is to go next.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Next {
+    pub(crate) slot: Slot,
+    pub(super) lane: LaneId,
+}
+
+/// What a job costs at least. A node that lets not even this through is of no use in its ring.
+pub(super) const LEAST: u64 = 1;
+
+impl Tree {
+    /// Nodes whose time has come go back to their rings, at most `budget` of them.
+    pub(crate) fn wake(&mut self, budget: usize, facts: &impl Facts) {
+        for _ in 0..budget {
+            let Some(number) = self.parked.pop_due(facts.now().0) else { return };
+            let node = NodeId::at(number);
+            self.nodes[node].place = Place::Open;
+            self.nodes[node].reserved = None;
+            self.look(node, facts);
+            self.rouse(node);
+            self.up(node, facts);
+        }
+    }
+
+    /// When [`Tree::wake`] has something to do.
+    pub(crate) fn next_wake(&self) -> Option<Timestamp> {
+        self.parked.next().map(Timestamp)
+    }
+
+    /// Gates of a key and those above it may have changed otherwise than by time or by what the tree gave.
+    pub(crate) fn relook(&mut self, queue: NodeId, key: KeyId, facts: &impl Facts) {
+        let keys: Vec<_> = facts.keys().chain(key).collect();
+        for key in keys {
+            if let Some(node) = self.gated(key) {
+                self.relook_one(node, facts);
+            }
+        }
+        self.relook_one(queue, facts);
+    }
+
+    /// Something below a key's node and those above it was done: there may be a slot.
+    pub(crate) fn free_slots(&mut self, queue: NodeId, key: KeyId, facts: &impl Facts) {
+        let keys: Vec<_> = facts.keys().chain(key).collect();
+        let nodes = keys.into_iter().filter_map(|key| self.gated(key)).chain([queue]);
+        let waiting: Vec<NodeId> = nodes.filter(|node| self.nodes[*node].place == Place::Slot).collect();
+        for node in waiting {
+            self.relook_one(node, facts);
+        }
+    }
+
+    /// Gates anywhere in a queue may have changed.
+    pub(crate) fn relook_all(&mut self, queue: NodeId, facts: &impl Facts) {
+        let number = self.nodes[queue].queue;
+        let of_queue = self.nodes.ids().filter(|id| self.nodes[*id].queue == number && self.is_there(*id));
+        let nodes: Vec<NodeId> = of_queue.filter(|id| self.is_gated(*id)).collect();
+        for node in nodes {
+            self.relook_one(node, facts);
+        }
+    }
+
+    fn relook_one(&mut self, node: NodeId, facts: &impl Facts) {
+        let gate = facts.gate(self.spot(node), LEAST);
+        let is_as_it_was = match (self.nodes[node].place, gate) {
+            (Place::Open, Gate::Open) => true,
+            (Place::Timed, Gate::Until(time)) => {
+                self.nodes[node].reserved.is_none() && self.parked.time(node.number()) == Some(time.0)
+            }
+            (Place::Slot, Gate::Slot) => true,
+            _ => false,
+        };
+        if is_as_it_was {
+            return;
+        }
+        self.park(node, gate, None);
+        self.rouse(node);
+        self.up(node, facts);
+        if gate != Gate::Open {
+            self.void_above(node, facts);
+        }
+    }
+
+    /// A new node, or one that leaves where it waited, looks whether it may stand in a ring.
+    pub(super) fn look(&mut self, node: NodeId, facts: &impl Facts) {
+        if self.is_gated(node) {
+            let gate = facts.gate(self.spot(node), LEAST);
+            if gate != Gate::Open {
+                self.park(node, gate, None);
+            }
+        }
+    }
+
+    /// Puts a node where its gate says. The rings do not know yet. While it waits for more than the least it is
+    /// `reserved` for the job at its front, of this priority.
+    pub(super) fn park(&mut self, node: NodeId, gate: Gate, reserved: Option<Priority>) {
+        self.unpark(node);
+        self.nodes[node].reserved = reserved;
+        match gate {
+            Gate::Open => {}
+            Gate::Until(time) => {
+                self.nodes[node].place = Place::Timed;
+                self.parked.insert(node.number(), time.0);
+            }
+            Gate::Slot => self.nodes[node].place = Place::Slot,
+        }
+    }
+
+    pub(super) fn unpark(&mut self, node: NodeId) {
+        if self.nodes[node].place == Place::Timed {
+            self.parked.remove(node.number());
+        }
+        self.nodes[node].place = Place::Open;
+        self.nodes[node].reserved = None;
+    }
+
+    /// The deepest gate on the way up from `leaf` that is closed for such a cost.
+    pub(super) fn closed(&self, leaf: NodeId, cost: u64, facts: &impl Facts) -> Option<(NodeId, Gate)> {
+        let mut node = leaf;
+        while node != NodeId::NONE {
+            if self.is_gated(node) {
+                let gate = facts.gate(self.spot(node), cost);
+                if gate != Gate::Open {
+                    return Some((node, gate));
+                }
+            }
+            node = self.nodes[node].parent;
+        }
+        None
+    }
+
+    /// Something at `priority` appeared in `node`: what is reserved for less is free again.
+    pub(super) fn better(&mut self, node: NodeId, priority: Priority, facts: &impl Facts) {
+        if self.nodes[node].reserved.is_some_and(|reserved| priority > reserved) {
+            self.unpark(node);
+            self.look(node, facts);
+        }
+    }
+
+    /// The job that a node above was reserved for may be gone, or closed off.
+    pub(super) fn void_above(&mut self, mut node: NodeId, facts: &impl Facts) {
+        loop {
+            node = self.nodes[node].parent;
+            if node == NodeId::NONE {
+                return;
+            }
+            if self.nodes[node].reserved.is_some() {
+                self.unpark(node);
+                self.look(node, facts);
+                self.rouse(node);
+                self.up(node, facts);
+            }
+        }
+    }
+
+    /// Whether a node asks anything. Jobs of a key that has nodes below it hang in a leaf beside those: the gate of
+    /// the key is that of the node above both.
+    pub(super) fn is_gated(&self, node: NodeId) -> bool {
+        let Node { role, parent, key, .. } = &self.nodes[node];
+        *role == Role::Inner || self.nodes[*parent].key != *key
+    }
+
+    pub(super) fn spot(&self, node: NodeId) -> Spot {
+        let node = &self.nodes[node];
+        Spot { queue: self.roots[node.queue as usize].id, key: node.key }
+    }
+
+    /// A node may have something to give again: who waits for its queue is to look.
+    pub(super) fn rouse(&mut self, node: NodeId) {
+        if self.nodes[node].place == Place::Open {
+            let queue = self.spot(node).queue;
+            if self.roused.last() != Some(&queue) {
+                self.roused.push(queue);
+            }
+        }
+    }
+}

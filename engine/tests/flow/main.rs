@@ -1,0 +1,33 @@
+//! Flow.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod harness;
+mod judge;
+mod log;
+mod node;
+mod setting;
+mod step;
+mod tally;
+mod world;
+
+use proptest::prelude::*;
+
+use crate::harness::Harness;
+use crate::step::runs;
+
+/// Some seconds' worth; a campaign asks for more with `PROPTEST_CASES`, as proptest's own default does.
+fn cases(usual: u32) -> u32 {
+    std::env::var("PROPTEST_CASES").map_or(usual, |cases| cases.parse().unwrap())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(400), failure_persistence: None, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn limits_hold_and_nothing_waits_that_may_go(run in runs()) {
+        let mut harness = Harness::new();
+        run.0.iter().for_each(|step| harness.step(step));
+        harness.finish();
+    }
+}

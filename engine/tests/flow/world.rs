@@ -1,0 +1,234 @@
+//! The facts, as far as limits need them: followed by the mutations, and each delivery held against what was set.
+
+use std::collections::BTreeMap;
+
+use sluice_engine::*;
+
+use crate::node::{Spot, settings_of, way};
+use crate::tally::Tally;
+
+/// A job.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Known {
+    pub(crate) queue: QueueId,
+    pub(crate) key: Key,
+    pub(crate) priority: u8,
+    pub(crate) cost: u64,
+    pub(crate) state: JobState,
+    pub(crate) sequence: u64,
+    pub(crate) attempts: u32,
+    pub(crate) deliveries: u32,
+}
+
+/// What THROTTLED did to a node.
+#[derive(Clone, Copy, Debug)]
+struct Freeze {
+    until: u64,
+    /// When it was said last, and how often in a row.
+    last: u64,
+    step: u32,
+}
+
+/// Everything.
+#[derive(Default)]
+pub(crate) struct World {
+    pub(crate) jobs: BTreeMap<JobId, Known>,
+    pub(crate) settings: BTreeMap<QueueId, QueueSettings>,
+    freezes: BTreeMap<Spot, Freeze>,
+    tallies: BTreeMap<Spot, Vec<Tally>>,
+}
+
+impl Known {
+    fn is_under(&self, (queue, key): &Spot) -> bool {
+        self.queue == *queue && self.key.is_under(key)
+    }
+}
+
+impl World {
+    /// Jobs of a queue that are READY.
+    pub(crate) fn ready(&self, queue: QueueId) -> impl Iterator<Item = (JobId, &Known)> {
+        let ready = move |job: &Known| job.queue == queue && job.state == JobState::Ready;
+        self.jobs.iter().filter(move |(_, job)| ready(job)).map(|(id, job)| (*id, job))
+    }
+
+    /// Jobs in one of these states.
+    pub(crate) fn ids_in(&self, is_wanted: impl Fn(JobState) -> bool) -> Vec<JobId> {
+        self.jobs.iter().filter(|(_, job)| is_wanted(job.state)).map(|(id, _)| *id).collect()
+    }
+
+    pub(crate) fn node(&self, (queue, key): &Spot) -> Option<&NodeSettings> {
+        settings_of(&self.settings[queue], key)
+    }
+
+    /// What was set says that no more jobs of a node may be held.
+    pub(crate) fn is_taken(&self, spot: &Spot) -> bool {
+        let Some(node) = self.node(spot) else { return false };
+        let count = |state| self.jobs.values().filter(|job| job.state == state && job.is_under(spot)).count();
+        let leased = count(JobState::Leased);
+        let is_full = node.max_in_flight.is_some_and(|most| leased >= most as usize);
+        is_full || (node.ordered && leased + count(JobState::Retrying) > 0)
+    }
+
+    /// Until when nothing goes through a node, if it is so now.
+    pub(crate) fn frozen_until(&self, spot: &Spot, now: Timestamp) -> Option<Timestamp> {
+        let until = self.freezes.get(spot).map(|freeze| Timestamp(freeze.until));
+        until.filter(|until| *until > now)
+    }
+
+    /// What went through the windows of a node that are in force.
+    pub(crate) fn tallies(&self, spot: &Spot) -> Vec<Tally> {
+        let windows = self.node(spot).map_or(&[][..], |node| &node.windows);
+        match self.tallies.get(spot) {
+            Some(tallies) => tallies.clone(),
+            None => windows.iter().copied().map(Tally::new).collect(),
+        }
+    }
+
+    /// A worker says that it was too much, for the node of so many segments.
+    pub(crate) fn throttle(
+        &mut self,
+        id: JobId,
+        scope: Option<u8>,
+        retry_after: Option<Span>,
+        now: Timestamp,
+    ) {
+        let job = &self.jobs[&id];
+        let mut way = way(job.queue, &job.key);
+        way.retain(|(_, key)| scope.is_none_or(|most| key.segments().count() <= usize::from(most)));
+        let spot = way.swap_remove(0);
+        let known = self.freezes.get(&spot).copied();
+        let recent = known.filter(|freeze| now.0 - freeze.last < bound::FREEZE_MEMORY.0);
+        let (wait, step) = match (retry_after, recent) {
+            (Some(wait), recent) => (wait.0, recent.map_or(0, |freeze| freeze.step)),
+            (None, _) if known.is_some_and(|freeze| freeze.until > now.0) => return,
+            // 1, 2, 4, 8, 16 s.
+            (None, recent) => {
+                let step = recent.map_or(0, |freeze| (freeze.step + 1).min(4));
+                (1_000_000_000 << step, step)
+            }
+        };
+        let until = known.map_or(0, |freeze| freeze.until).max(now.0 + wait);
+        self.freezes.insert(spot, Freeze { until, last: now.0, step });
+    }
+
+    /// A job goes to a worker: nothing may stand in its way.
+    pub(crate) fn deliver(&mut self, id: JobId, token: LeaseToken, now: Timestamp) {
+        let job = self.jobs[&id].clone();
+        assert_eq!(job.state, JobState::Ready, "{id} was given");
+        assert!(!self.settings[&job.queue].paused, "{id} went though its queue is paused");
+        for (other, waits) in self.ready(job.queue) {
+            let is_equal = (&waits.key, waits.priority) == (&job.key, job.priority);
+            assert!(!is_equal || waits.sequence >= job.sequence, "{id} passed {other} of its key");
+        }
+        for spot in way(job.queue, &job.key) {
+            assert_eq!(self.frozen_until(&spot, now), None, "{id} went through {spot:?}, which is frozen");
+            assert!(
+                !self.is_taken(&spot),
+                "{id} went through {spot:?}, which had no room: {:?}",
+                self.node(&spot)
+            );
+            let mut tallies = self.tallies(&spot);
+            for tally in &mut tallies {
+                assert!(
+                    !tally.would_exceed(job.cost, now),
+                    "{id} for {} at {now:?} was too much for {spot:?}: {tally:?}",
+                    job.cost
+                );
+                tally.add(job.cost, now);
+            }
+            self.tallies.insert(spot, tallies);
+        }
+        let job = self.jobs.get_mut(&id).unwrap();
+        job.state = JobState::Leased;
+        job.deliveries += 1;
+        assert_eq!(token.0, u64::from(job.deliveries));
+    }
+
+    /// Anything but a delivery.
+    pub(crate) fn follow(&mut self, mutation: &Mutation, now: Timestamp) {
+        match mutation {
+            Mutation::QueuePut { queue, settings, .. } => {
+                self.settings.insert(*queue, (**settings).clone());
+                self.follow_settings(*queue, now);
+            }
+            Mutation::Enqueued { queue, first, jobs } => {
+                for (id, spec) in (first.0..).zip(jobs) {
+                    let is_ready = spec.start == Start::Now;
+                    let job = Known {
+                        queue: *queue,
+                        key: spec.key.clone(),
+                        priority: spec.priority.get(),
+                        cost: spec.cost.get().into(),
+                        state: if is_ready { JobState::Ready } else { JobState::Scheduled },
+                        sequence: if is_ready { id } else { 0 },
+                        attempts: 0,
+                        deliveries: 0,
+                    };
+                    self.jobs.insert(JobId(id), job);
+                }
+            }
+            Mutation::Promoted { id, sequence } => {
+                let job = self.jobs.get_mut(id).unwrap();
+                (job.state, job.sequence) = (JobState::Ready, *sequence);
+            }
+            Mutation::Updated { id, priority, due, sequence } => {
+                let job = self.jobs.get_mut(id).unwrap();
+                (job.priority, job.sequence) = (priority.get(), *sequence);
+                job.state = match (due, job.state) {
+                    (None, _) => JobState::Ready,
+                    (Some(_), JobState::Retrying) => JobState::Retrying,
+                    (Some(_), _) => JobState::Scheduled,
+                };
+            }
+            Mutation::Returned { id, cause, next, .. } => {
+                let job = self.jobs.get_mut(id).unwrap();
+                // It is its node that waits.
+                let waits = *cause == ReturnCause::Throttled && matches!(next, Next::Retry(_) | Next::Dead);
+                assert!(!waits, "{id} was throttled and waits by itself");
+                job.attempts += u32::from(cause.spends_attempt());
+                job.state = match next {
+                    Next::Ready => JobState::Ready,
+                    Next::Retry(_) => JobState::Retrying,
+                    Next::Dead => JobState::Dead,
+                    Next::Cancelled => JobState::Cancelled,
+                    Next::Expired => JobState::Expired,
+                };
+            }
+            Mutation::Requeued { id, sequence } => {
+                let job = self.jobs.get_mut(id).unwrap();
+                (job.state, job.sequence, job.attempts) = (JobState::Ready, *sequence, 0);
+            }
+            Mutation::Acked { id, .. } => self.end(&[*id], JobState::Completed),
+            Mutation::Cancelled { id } => self.end(&[*id], JobState::Cancelled),
+            Mutation::Expired { jobs } => self.end(jobs, JobState::Expired),
+            Mutation::Drained { jobs, .. } => self.end(jobs, JobState::Drained),
+            Mutation::Purged { jobs } | Mutation::Forgotten { jobs } => {
+                self.jobs.retain(|id, _| !jobs.contains(id))
+            }
+            Mutation::Charged { .. }
+            | Mutation::Frozen { .. }
+            | Mutation::CancelRequested { .. }
+            | Mutation::DrainForgotten { .. } => {}
+            other => panic!("{other:?} was not asked for"),
+        }
+    }
+
+    fn end(&mut self, ids: &[JobId], state: JobState) {
+        ids.iter().for_each(|id| self.jobs.get_mut(id).unwrap().state = state);
+    }
+
+    /// Other windows may be in force at the nodes of a queue.
+    fn follow_settings(&mut self, queue: QueueId, now: Timestamp) {
+        let settings = &self.settings[&queue];
+        for ((_, key), tallies) in self.tallies.iter_mut().filter(|((of, _), _)| *of == queue) {
+            let windows = settings_of(settings, key).map_or(&[][..], |node| &node.windows);
+            let before = std::mem::take(tallies);
+            let follow = |(at, window): (usize, &Window)| match before.get(at) {
+                Some(tally) if tally.window == *window => tally.clone(),
+                Some(tally) => tally.follow(*window, now),
+                None => Tally::new(*window),
+            };
+            *tallies = windows.iter().enumerate().map(follow).collect();
+        }
+    }
+}

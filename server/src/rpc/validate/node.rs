@@ -1,0 +1,171 @@
+//! What goes through a node: windows, slots, weight, order.
+
+use sluice_engine::bound::{MAX_AMOUNT, MAX_IN_FLIGHT, MAX_PERIOD, MAX_WEIGHT, MAX_WINDOWS, MIN_PERIOD};
+use sluice_engine::{NodeSettings, Unit, Window, WindowKind};
+use sluice_proto::v1;
+
+use super::field::Fields;
+use super::path::Path;
+
+impl Fields {
+    /// What is set on a node but its capacity.
+    pub(super) fn node(&mut self, at: Path<'_>, said: &v1::NodeSettings) -> Option<NodeSettings> {
+        let default = NodeSettings::default();
+        let windows = self.windows(at.then("windows"), &said.windows);
+        let in_flight = self.said_number(at.then("max_in_flight"), said.max_in_flight, 1..=MAX_IN_FLIGHT);
+        let weight = self.number(at.then("weight"), said.weight, 1..=MAX_WEIGHT, default.weight);
+        Some(NodeSettings {
+            windows: windows?,
+            max_in_flight: in_flight?,
+            weight: weight?,
+            ordered: said.ordered,
+        })
+    }
+
+    /// What is set on a queue's own node, whose capacity is said elsewhere.
+    pub(super) fn queue_node(
+        &mut self,
+        at: Path<'_>,
+        said: Option<&v1::NodeSettings>,
+    ) -> Option<NodeSettings> {
+        let Some(said) = said else { return Some(NodeSettings::default()) };
+        let elsewhere = [
+            ("max_jobs", said.max_jobs.is_some()),
+            ("max_bytes", said.max_bytes.is_some()),
+            ("overflow_policy", said.overflow_policy != 0),
+        ];
+        let mut good = true;
+        for (field, _) in elsewhere.into_iter().filter(|(_, is_said)| *is_said) {
+            self.wrong(at.then(field), "of a queue is said in the queue itself");
+            good = false;
+        }
+        self.node(at, said).filter(|_| good)
+    }
+
+    fn windows(&mut self, at: Path<'_>, said: &[v1::Window]) -> Option<Vec<Window>> {
+        if said.len() > MAX_WINDOWS {
+            self.wrong(at, format_args!("has more than {MAX_WINDOWS} items"));
+            return None;
+        }
+        let windows: Vec<_> =
+            said.iter().enumerate().map(|(index, window)| self.window(at.item(index), window)).collect();
+        windows.into_iter().collect()
+    }
+
+    fn window(&mut self, at: Path<'_>, said: &v1::Window) -> Option<Window> {
+        let amount = self.said_number(at.then("amount"), Some(said.amount), 1..=MAX_AMOUNT);
+        let period_at = at.then("period");
+        let period = self.span(period_at, said.period, MIN_PERIOD..=MAX_PERIOD);
+        if period == Some(None) {
+            self.wrong(period_at, "must be said");
+        }
+        let burst_at = at.then("burst");
+        let burst = self.said_number(burst_at, said.burst, 1..=MAX_AMOUNT);
+        let unit = self.unit(at.then("unit"), said.unit);
+        let (amount, period, burst) = (amount??, period??, burst?);
+        let kind = match v1::WindowKind::try_from(said.kind) {
+            Ok(v1::WindowKind::Unspecified | v1::WindowKind::Rate) => {
+                WindowKind::Rate { burst: burst.unwrap_or_else(|| Window::default_burst(amount, period)) }
+            }
+            Ok(v1::WindowKind::Quota) if burst.is_some() => {
+                self.wrong(burst_at, "is not allowed with QUOTA");
+                return None;
+            }
+            Ok(v1::WindowKind::Quota) => WindowKind::Quota,
+            Err(_) => {
+                self.wrong(at.then("kind"), format_args!("{} is not a kind of window", said.kind));
+                return None;
+            }
+        };
+        Some(Window { kind, amount, period, unit: unit? })
+    }
+
+    fn unit(&mut self, at: Path<'_>, number: i32) -> Option<Unit> {
+        match v1::WindowUnit::try_from(number) {
+            Ok(v1::WindowUnit::Unspecified | v1::WindowUnit::Jobs) => Some(Unit::Jobs),
+            Ok(v1::WindowUnit::Cost) => Some(Unit::Cost),
+            Err(_) => {
+                self.wrong(at, format_args!("{number} is not a unit"));
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost_types::Duration;
+    use sluice_engine::Span;
+
+    use super::*;
+    use crate::rpc::status::Failure;
+
+    const AT: Path<'static> = Path::new("settings");
+
+    fn minute(amount: u32) -> v1::Window {
+        v1::Window { amount, period: Some(Duration { seconds: 60, nanos: 0 }), ..Default::default() }
+    }
+
+    fn check(said: v1::NodeSettings) -> Result<NodeSettings, Vec<String>> {
+        let mut fields = Fields::default();
+        let made = fields.node(AT, &said);
+        fields.made(made).map_err(|failure| match failure {
+            Failure::Fields(wrong) => wrong.into_iter().map(|w| w.path).collect(),
+            other => panic!("not about fields: {other:?}"),
+        })
+    }
+
+    fn windows(windows: Vec<v1::Window>) -> v1::NodeSettings {
+        v1::NodeSettings { windows, ..Default::default() }
+    }
+
+    #[test]
+    fn what_is_not_said_has_its_default() {
+        assert_eq!(check(v1::NodeSettings::default()), Ok(NodeSettings::default()));
+        let quota = v1::Window { kind: v1::WindowKind::Quota as i32, unit: 2, ..minute(20) };
+        let made = check(windows(vec![minute(30), minute(600), quota])).unwrap();
+        let rate = |amount, burst| Window {
+            kind: WindowKind::Rate { burst },
+            amount,
+            period: Span::from_secs(60),
+            unit: Unit::Jobs,
+        };
+        // One second's worth, at least 2.
+        let quota = Window { kind: WindowKind::Quota, unit: Unit::Cost, ..rate(20, 1) };
+        assert_eq!(made.windows, [rate(30, 2), rate(600, 10), quota]);
+    }
+
+    #[test]
+    fn what_is_out_of_bounds_is_named() {
+        let quota = v1::WindowKind::Quota as i32;
+        let brief = Some(Duration { seconds: 0, nanos: 999_999 });
+        for (wrong, said) in [
+            ("settings.windows", windows(vec![minute(1); 5])),
+            ("settings.windows[0].amount", windows(vec![minute(0)])),
+            ("settings.windows[1].amount", windows(vec![minute(1), minute(1_000_000_001)])),
+            ("settings.windows[0].period", windows(vec![v1::Window { period: None, ..minute(1) }])),
+            ("settings.windows[0].period", windows(vec![v1::Window { period: brief, ..minute(1) }])),
+            ("settings.windows[0].burst", windows(vec![v1::Window { burst: Some(0), ..minute(1) }])),
+            (
+                "settings.windows[0].burst",
+                windows(vec![v1::Window { burst: Some(1), kind: quota, ..minute(1) }]),
+            ),
+            ("settings.windows[0].kind", windows(vec![v1::Window { kind: 9, ..minute(1) }])),
+            ("settings.windows[0].unit", windows(vec![v1::Window { unit: 9, ..minute(1) }])),
+            ("settings.max_in_flight", v1::NodeSettings { max_in_flight: Some(0), ..Default::default() }),
+            ("settings.weight", v1::NodeSettings { weight: Some(1_001), ..Default::default() }),
+        ] {
+            assert_eq!(check(said), Err(vec![wrong.to_owned()]));
+        }
+    }
+
+    #[test]
+    fn capacity_of_a_queue_is_not_said_in_its_node() {
+        let mut fields = Fields::default();
+        let said = v1::NodeSettings { max_jobs: Some(1), overflow_policy: 1, ..Default::default() };
+        assert_eq!(fields.queue_node(AT, Some(&said)), None);
+        let Err(Failure::Fields(wrong)) = fields.made(None::<()>) else { panic!("it is wrong") };
+        let paths: Vec<_> = wrong.into_iter().map(|wrong| wrong.path).collect();
+        assert_eq!(paths, ["settings.max_jobs", "settings.overflow_policy"]);
+    }
+}

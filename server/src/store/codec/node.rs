@@ -1,0 +1,165 @@
+//! Limits as bytes: what was set on a node, and what is known of it.
+//!
+//! ```text
+//! settings  flags u8 (1 max_in_flight, 2 ordered), max_in_flight u32?, weight u32, number of windows, windows …
+//! window    kind u8 (1 RATE, 2 QUOTA), unit u8, amount u32, period u64, burst u32 of a RATE
+//! state     frozen_until u64, flags u8 (1 throttled), (time u64, step u8)?, number of meters, (window, meter) …
+//! meter     of a RATE: time u64; of a QUOTA: latest part u64, its count and those of 15 parts before it: u64 …
+//! ```
+
+use bytes::{Buf, BufMut};
+use sluice_engine::bound::MAX_WINDOWS;
+use sluice_engine::{
+    Charge, Key, Meter, NodeSettings, NodeState, Quota, Span, Timestamp, Unit, Window, WindowKind,
+};
+
+use super::{DecodeError, at_most, get_count, get_text, put_count, put_text};
+
+mod flag {
+    pub(super) const MAX_IN_FLIGHT: u8 = 1;
+    pub(super) const ORDERED: u8 = 1 << 1;
+    pub(super) const THROTTLED: u8 = 1;
+}
+
+mod kind {
+    pub(super) const RATE: u8 = 1;
+    pub(super) const QUOTA: u8 = 2;
+}
+
+/// Bytes of the shortest charge.
+const LEAST_CHARGE_BYTES: usize = 17;
+
+/// What was set on a node.
+pub(super) fn put_node(out: &mut Vec<u8>, node: &NodeSettings) {
+    let mut flags = if node.max_in_flight.is_some() { flag::MAX_IN_FLIGHT } else { 0 };
+    flags |= if node.ordered { flag::ORDERED } else { 0 };
+    out.put_u8(flags);
+    node.max_in_flight.into_iter().for_each(|most| out.put_u32_le(most));
+    out.put_u32_le(node.weight);
+    put_count(out, node.windows.len());
+    node.windows.iter().for_each(|window| put_window(out, window));
+}
+
+/// See [`put_node`].
+pub(super) fn get_node(input: &mut &[u8]) -> Result<NodeSettings, DecodeError> {
+    let flags = input.try_get_u8()?;
+    if flags & !(flag::MAX_IN_FLIGHT | flag::ORDERED) != 0 {
+        return Err(DecodeError::Invalid("flags of a node's settings"));
+    }
+    let has_most = flags & flag::MAX_IN_FLIGHT != 0;
+    let max_in_flight = has_most.then(|| input.try_get_u32_le()).transpose()?;
+    let weight = input.try_get_u32_le()?;
+    let windows = (0..get_windows(input)?).map(|_| get_window(input)).collect::<Result<_, _>>()?;
+    Ok(NodeSettings { windows, max_in_flight, weight, ordered: flags & flag::ORDERED != 0 })
+}
+
+/// What went through limits.
+pub(super) fn put_charges(out: &mut Vec<u8>, charges: &[Charge]) {
+    put_count(out, charges.len());
+    for charge in charges {
+        put_text(out, &charge.key);
+        out.put_u64_le(charge.jobs);
+        out.put_u64_le(charge.cost);
+    }
+}
+
+/// See [`put_charges`].
+pub(super) fn get_charges(input: &mut &[u8]) -> Result<Vec<Charge>, DecodeError> {
+    let count = get_count(input)?;
+    let mut charges = Vec::with_capacity(at_most(count, input, LEAST_CHARGE_BYTES));
+    for _ in 0..count {
+        charges.push(Charge {
+            key: get_key(input)?,
+            jobs: input.try_get_u64_le()?,
+            cost: input.try_get_u64_le()?,
+        });
+    }
+    Ok(charges)
+}
+
+/// What is known of a node.
+pub(super) fn put_state(out: &mut Vec<u8>, state: &NodeState) {
+    out.put_u64_le(state.frozen_until.0);
+    out.put_u8(if state.throttled.is_some() { flag::THROTTLED } else { 0 });
+    if let Some((time, step)) = state.throttled {
+        out.put_u64_le(time.0);
+        out.put_u8(step);
+    }
+    put_count(out, state.meters.len());
+    for (window, meter) in &state.meters {
+        put_window(out, window);
+        match meter {
+            Meter::Rate(time) => out.put_u64_le(time.0),
+            Meter::Quota(quota) => {
+                out.put_u64_le(quota.part);
+                quota.counts.iter().for_each(|count| out.put_u64_le(*count));
+            }
+        }
+    }
+}
+
+/// See [`put_state`].
+pub(super) fn get_state(input: &mut &[u8]) -> Result<NodeState, DecodeError> {
+    let frozen_until = Timestamp(input.try_get_u64_le()?);
+    let throttled = match input.try_get_u8()? {
+        0 => None,
+        flag::THROTTLED => Some((Timestamp(input.try_get_u64_le()?), input.try_get_u8()?)),
+        _ => return Err(DecodeError::Invalid("flags of a node's state")),
+    };
+    let mut meters = Vec::new();
+    for _ in 0..get_windows(input)? {
+        let window = get_window(input)?;
+        let meter = match window.kind {
+            WindowKind::Rate { .. } => Meter::Rate(Timestamp(input.try_get_u64_le()?)),
+            WindowKind::Quota => {
+                let mut quota = Quota { part: input.try_get_u64_le()?, ..Quota::default() };
+                for count in &mut quota.counts {
+                    *count = input.try_get_u64_le()?;
+                }
+                Meter::Quota(Box::new(quota))
+            }
+        };
+        meters.push((window, meter));
+    }
+    Ok(NodeState { meters, frozen_until, throttled })
+}
+
+/// A key, or what keys begin with.
+pub(super) fn get_key(input: &mut &[u8]) -> Result<Key, DecodeError> {
+    Key::new(get_text(input)?.to_owned()).map_err(|_| DecodeError::Invalid("key"))
+}
+
+fn put_window(out: &mut Vec<u8>, window: &Window) {
+    let (kind, burst) = match window.kind {
+        WindowKind::Rate { burst } => (kind::RATE, Some(burst)),
+        WindowKind::Quota => (kind::QUOTA, None),
+    };
+    out.put_u8(kind);
+    out.put_u8(window.unit as u8);
+    out.put_u32_le(window.amount);
+    out.put_u64_le(window.period.0);
+    burst.into_iter().for_each(|burst| out.put_u32_le(burst));
+}
+
+fn get_window(input: &mut &[u8]) -> Result<Window, DecodeError> {
+    let kind = input.try_get_u8()?;
+    let unit = Unit::from_number(input.try_get_u8()?).ok_or(DecodeError::Invalid("unit of a window"))?;
+    let (amount, period) = (input.try_get_u32_le()?, Span(input.try_get_u64_le()?));
+    let kind = match kind {
+        kind::RATE => WindowKind::Rate { burst: input.try_get_u32_le()? },
+        kind::QUOTA => WindowKind::Quota,
+        _ => return Err(DecodeError::Invalid("kind of a window")),
+    };
+    // By these everything is divided.
+    if amount == 0 || period == Span::ZERO {
+        return Err(DecodeError::Invalid("window"));
+    }
+    Ok(Window { kind, amount, period, unit })
+}
+
+fn get_windows(input: &mut &[u8]) -> Result<usize, DecodeError> {
+    match get_count(input)? {
+        count if count <= MAX_WINDOWS => Ok(count),
+        _ => Err(DecodeError::Invalid("number of windows")),
+    }
+}
