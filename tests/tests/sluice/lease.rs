@@ -175,9 +175,10 @@ async fn throttled_job_waits_as_told_and_spends_no_attempt() {
         };
         let before = spec::moment(queue.status().await.status_time);
         let result = queue.try_nack(nack).await;
-        assert_eq!((result.error.clone(), result.state()), (None, JobState::Retrying));
-        assert!(spec::moment(result.run_time) + spec::TICK >= before + wait);
+        assert_eq!((result.error.clone(), result.state()), (None, JobState::Ready));
         let job = queue.job(&id).await;
+        let [gate] = &job.blocked_by[..] else { panic!("{job:?}") };
+        assert!(spec::moment(gate.until_time) + spec::TICK >= before + wait);
         assert_eq!((job.attempts, job.deliveries), (0, round), "of one attempt none is spent");
         assert_eq!(job.last_error.unwrap().code, "http_429");
     }

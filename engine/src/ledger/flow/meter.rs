@@ -169,12 +169,13 @@ impl Quota {
     fn opens(&self, span: u64, most: u64, now: Timestamp) -> Timestamp {
         let part = part_of(span, now);
         let mut sum = self.sum(part);
-        let mut oldest = (part + 1).saturating_sub(PARTS);
+        let first = (part + 1).saturating_sub(PARTS);
+        let mut oldest = first;
         while sum > most && oldest <= self.part {
             sum -= self.count(oldest);
             oldest += 1;
         }
-        if oldest + PARTS <= part + 1 { now } else { Timestamp((oldest + PARTS - 1).saturating_mul(span)) }
+        if oldest == first { now } else { Timestamp((oldest + PARTS - 1).saturating_mul(span)) }
     }
 }
 
@@ -263,18 +264,22 @@ mod tests {
             burst in 1..10_u32,
             period in 15..5_000_u64,
             is_quota in any::<bool>(),
+            // Also when the clock has just begun.
+            start in prop_oneof![0..200_u64, Just(100_000)],
             steps in vec((0..400_u64, 1..4_u64), 1..200),
         ) {
             let kind = if is_quota { WindowKind::Quota } else { WindowKind::Rate { burst } };
             let window = Window { kind, amount, period: Span(period), unit: Unit::Jobs };
             let most = u64::from(if is_quota { amount } else { burst });
             let mut meter = Meter::new(&window);
-            let mut now = 100_000;
+            let mut now = start;
             let mut went: Vec<(u64, u64)> = Vec::new();
             for (wait, units) in steps {
                 now += wait;
                 let units = units.min(most);
                 let opens = meter.opens(&window, units, Timestamp(now));
+                let used: u64 = went.iter().map(|(_, units)| units).sum();
+                prop_assert!(used + units > most || opens.0 <= now, "closed though {used} of {most} are used");
                 if opens.0 > now && opens.0 - now < 300 {
                     // As early as it says, and no earlier.
                     now = opens.0;

@@ -8,8 +8,8 @@ use sluice_proto::v1::{
     EnqueueRequest, EnqueueStreamRequest, ExtendLeaseRequest, GetBatchRequest, GetJobRequest,
     GetQueueRequest, GetQueueStatusRequest, GetServerInfoRequest, JobFilter, JobState, KeyRule,
     LeaseExtension, LeaseRequest, ListJobsRequest, ListKeysRequest, ListQueuesRequest, Nack, NackReason,
-    NackRequest, PauseQueueRequest, PurgeJobsRequest, PutQueueRequest, Queue, RequeueJobsRequest,
-    ResumeQueueRequest, RetryPolicy, UpdateJobRequest, WatchQueueRequest, WatchQueuesRequest, WorkRequest,
+    NackRequest, NodeSettings, PauseQueueRequest, PurgeJobsRequest, PutQueueRequest, Queue, RequeueJobsRequest,
+    ResumeQueueRequest, RetryPolicy, UpdateJobRequest, Window, WindowKind, WatchQueueRequest, WatchQueuesRequest, WorkRequest,
     WorkStart,
 };
 use sluice_tests::{spec, wire};
@@ -138,10 +138,13 @@ pub(crate) fn good(method: &MethodDescriptor, world: &World) -> DynamicMessage {
             DrainRequest { queue: queue(), request_id, ..DrainRequest::default() }.encode_to_vec()
         }
         "PutQueue" => {
+            let window = Window { amount: 1_000_000, period: Some(spec::millis(1)), ..Window::default() };
+            let settings = Some(NodeSettings { windows: vec![window], ..NodeSettings::default() });
             let queue = Queue {
                 name: queue(),
                 retry_policy: Some(RetryPolicy::default()),
-                key_rules: vec![KeyRule { key_pattern: "bot*".to_owned(), settings: None }],
+                settings: settings.clone(),
+                key_rules: vec![KeyRule { key_pattern: "bot*".to_owned(), settings }],
                 ..Queue::default()
             };
             PutQueueRequest { queue: Some(queue), update_mask: None }.encode_to_vec()
@@ -223,6 +226,7 @@ fn enqueue(rpc: &'static str, prefix: &str) -> Vec<Row> {
         row("jobs[0].payload", vec![set("a byte too long", bytes((1 << 20) + 1)), over_the_wire]),
         row("jobs[0].key", keys()),
         row("jobs[0].priority", vec![set("too high", Value::U32(10)), set("huge", Value::U32(u32::MAX))]),
+        row("jobs[0].cost", numbers(1_000_000_000)),
         row("jobs[0].delay", spans()),
         row("jobs[0].run_time", run_times),
         row("jobs[0].labels", labels()),
@@ -361,9 +365,56 @@ fn settling(rpc: &'static str, prefix: &str) -> Vec<Row> {
                 }
                 cases
             }),
+            row("[0].throttle_scope", {
+                let reason = format!("{prefix}{items}[0].reason");
+                let throttled = |name, value| {
+                    set(name, value).with(&reason, Value::EnumNumber(NackReason::Throttled.into()))
+                };
+                vec![
+                    throttled("too deep", string("4")),
+                    throttled("no number", string("bot")),
+                    throttled("negative", string("-1")),
+                    set("not throttled", string("0"))
+                        .with(&reason, Value::EnumNumber(NackReason::Failed.into())),
+                ]
+            }),
         ]),
     }
     rows
+}
+
+/// What is set on a node; at the queue itself its capacity is not.
+fn node(rpc: &'static str, prefix: &str) -> Vec<Row> {
+    let is_queue = prefix == "queue.settings";
+    let elsewhere = |value, cases| if is_queue { vec![set("said", value)] } else { cases };
+    let row = |field: &str, cases| row(rpc, &format!("{prefix}{field}"), cases);
+    let kind = format!("{prefix}.windows[0].kind");
+    vec![
+        row("", Vec::new()),
+        row(".windows", vec![repeat("too many", 5)]),
+        row(".windows[0].kind", policies()),
+        row(".windows[0].amount", numbers(1_000_000_000)),
+        row(".windows[0].period", {
+            let mut cases = spans();
+            cases.push(set("zero", span(0, 0)));
+            cases.push(set("too short", span(0, 999_999)));
+            cases.push(set("too long", span(366 * 86_400, 1)));
+            cases
+        }),
+        row(".windows[0].burst", {
+            let mut cases = numbers(1_000_000_000);
+            let quota = Value::EnumNumber(WindowKind::Quota.into());
+            cases.push(set("of a quota", Value::U32(5)).with(&kind, quota));
+            cases
+        }),
+        row(".windows[0].unit", policies()),
+        row(".max_in_flight", numbers(1_000_000)),
+        row(".weight", numbers(1_000)),
+        row(".ordered", Vec::new()),
+        row(".max_jobs", elsewhere(Value::U64(1), capacities(1 << 40))),
+        row(".max_bytes", elsewhere(Value::U64(1), capacities(1 << 50))),
+        row(".overflow_policy", elsewhere(Value::EnumNumber(1), policies())),
+    ]
 }
 
 fn watch() -> Vec<Row> {
@@ -413,10 +464,6 @@ fn settings() -> Vec<Row> {
             cases.push(set("empty", text(0)));
             cases
         }),
-        free("PutQueue", "queue.key_rules[0].settings", "not said limits nothing"),
-        row("PutQueue", "queue.key_rules[0].settings.max_jobs", capacities(1 << 40)),
-        row("PutQueue", "queue.key_rules[0].settings.max_bytes", capacities(1 << 50)),
-        row("PutQueue", "queue.key_rules[0].settings.overflow_policy", policies()),
         free("PutQueue", "queue.paused", "yes and no are both good"),
         row("PutQueue", "queue.idempotency_window", spans()),
         free("PutQueue", "queue.reserve", "not said is none"),
@@ -457,6 +504,8 @@ fn settings() -> Vec<Row> {
         // A token is where to go on: in a list of names, after any name.
         row("ListQueues", "page_token", vec![set("no token at all", string("!")), set("huge", text(10_000))]),
     ];
+    rows.extend(node("PutQueue", "queue.settings"));
+    rows.extend(node("PutQueue", "queue.key_rules[0].settings"));
     rows.extend(retry_policy("PutQueue", "queue.retry_policy"));
     for level in ["low", "medium", "high"] {
         let field = format!("queue.flow_hint.{level}");
