@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Uri,
-    header::{CONTENT_TYPE, USER_AGENT},
+    header::{CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT},
     uri::Scheme,
 };
 use http_body_util::Full;
@@ -48,10 +48,16 @@ impl Target {
     }
 
     pub(super) fn request(&self, job: &Job) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(job.payload.clone().unwrap_or_default()));
+        let payload = job.payload.clone().unwrap_or_default();
+        let mut headers = self.headers(job);
+        if payload.is_empty() {
+            // hyper says no length of a body that is none; there are services that refuse such a POST (411).
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        let mut request = Request::new(Full::new(payload));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.url.clone();
-        *request.headers_mut() = self.headers(job);
+        *request.headers_mut() = headers;
         request
     }
 
@@ -101,6 +107,7 @@ mod tests {
     #[test]
     fn job_is_told_in_headers() {
         let job = Job {
+            payload: Some("hello".into()),
             job_id: "42".to_owned(),
             queue: "mail".to_owned(),
             key: "a/ü".to_owned(),
