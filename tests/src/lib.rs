@@ -9,6 +9,7 @@
 pub mod binary;
 pub mod cable;
 pub mod cli;
+pub mod downstream;
 pub mod history;
 pub mod http;
 pub mod judge;

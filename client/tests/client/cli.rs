@@ -176,6 +176,34 @@ async fn command_works_until_the_queue_is_empty() {
 }
 
 #[tokio::test]
+async fn work_has_one_means_and_its_options_make_sense() {
+    const URL: &str = "http://127.0.0.1:9/hook";
+    let fake = Fake::start().await;
+    let wrong: [(&[&str], &str); 14] = [
+        (&[], "--exec <CMD>|--http <URL>"),
+        (&["--exec", "true", "--http", URL], "cannot be used with"),
+        (&["--exec", "true", "--header", "a: b"], "--http"),
+        (&["--exec", "true", "--throttled-status", "413"], "--http"),
+        (&["--http", "https://example.com/hook"], "http:// only"),
+        (&["--http", "127.0.0.1:9"], "not a URL"),
+        (&["--http", URL, "--request-timeout", "0"], "1ms to 1h"),
+        (&["--http", URL, "--request-timeout", "2h"], "1ms to 1h"),
+        (&["--http", URL, "--throttled-status", "413,200"], "300..=599"),
+        (&["--http", URL, "--failed-status", "600"], "300..=599"),
+        (&["--http", URL, "--failed-status", "404", "--rejected-status", "500,404"], "404 is given two"),
+        (&["--http", URL, "--header", "s3cret"], "'Name: value'"),
+        (&["--http", URL, "--header", "Content-Length: 5"], "content-length"),
+        (&["--http", URL, "--header", "@/nowhere/at/all"], "/nowhere/at/all"),
+    ];
+    for (arguments, expected) in wrong {
+        let output = sluice(&fake, &[&["work", "--queue", "q"], arguments].concat(), "").await;
+        let said = text(&output.stderr);
+        assert_eq!((code(&output), text(&output.stdout)), (2, ""), "{arguments:?}: {said}");
+        assert!(said.contains(expected) && !said.contains("s3cret"), "{arguments:?}: {said}");
+    }
+}
+
+#[tokio::test]
 async fn watch_shows_how_the_queue_stands() {
     let fake = Fake::start().await;
     fake.state().add_jobs(["a"]);

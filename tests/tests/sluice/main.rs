@@ -62,3 +62,4 @@ mod webhook;
 mod work;
 mod work_credit;
 mod work_end;
+mod work_http;
