@@ -14,6 +14,7 @@ pub mod history;
 pub mod http;
 pub mod judge;
 pub mod load;
+pub mod nginx;
 pub mod queue;
 pub mod sink;
 pub mod sluiced;

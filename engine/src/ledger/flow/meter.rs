@@ -24,7 +24,7 @@ pub enum Meter {
 pub struct Quota {
     /// The latest part that something went through in.
     pub part: u64,
-    /// That part's count and those before it, by their numbers modulo [`PARTS`].
+    /// That part's count and those before it, by their numbers modulo 16.
     pub counts: [u64; PARTS as usize],
 }
 

@@ -8,9 +8,9 @@ use sluice_proto::v1::{
     EnqueueRequest, EnqueueStreamRequest, ExtendLeaseRequest, GetBatchRequest, GetJobRequest,
     GetQueueRequest, GetQueueStatusRequest, GetServerInfoRequest, JobFilter, JobState, KeyRule,
     LeaseExtension, LeaseRequest, ListJobsRequest, ListKeysRequest, ListQueuesRequest, Nack, NackReason,
-    NackRequest, NodeSettings, PauseQueueRequest, PurgeJobsRequest, PutQueueRequest, Queue, RequeueJobsRequest,
-    ResumeQueueRequest, RetryPolicy, UpdateJobRequest, Window, WindowKind, WatchQueueRequest, WatchQueuesRequest, WorkRequest,
-    WorkStart,
+    NackRequest, NodeSettings, PauseQueueRequest, PurgeJobsRequest, PutQueueRequest, Queue,
+    RequeueJobsRequest, ResumeQueueRequest, RetryPolicy, UpdateJobRequest, WatchQueueRequest,
+    WatchQueuesRequest, Window, WindowKind, WorkRequest, WorkStart,
 };
 use sluice_tests::{spec, wire};
 use tonic::Code;
