@@ -118,8 +118,8 @@ pub const MAX_IN_FLIGHT: u32 = 1_000_000;
 pub const MAX_WEIGHT: u32 = 1_000;
 /// Nodes that one search for a job parks: the rest are looked at again at once.
 pub const MAX_PARKED_PER_STEP: usize = 4_096;
-/// Nodes of which one step looks whether their debt is past.
-pub const MAX_GATES_SWEPT_PER_STEP: usize = 64;
+/// Nodes of which one step looks whether their debt is past, besides two for each that it made.
+pub const MIN_GATES_SWEPT_PER_STEP: usize = 64;
 /// How long a node is frozen at first when a worker says THROTTLED and no time; then twice as long each time,
 pub const FIRST_FREEZE: Span = Span::from_secs(1);
 /// up to this many doublings: 1, 2, 4, 8, 16 s;

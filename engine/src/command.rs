@@ -45,6 +45,8 @@ pub enum Command {
     Purge(Sweep),
     /// Remove a queue.
     DeleteQueue(DeleteQueue),
+    /// Let a frozen node go on.
+    ResetNode(ResetNode),
     /// Say again what limits know of nodes, from this number on: a bounded bit of it. A backup begins with it.
     RestateNodes(u32),
 }
@@ -92,6 +94,15 @@ pub struct Enqueue {
     pub batch_totals: Vec<(BatchName, u64)>,
     /// How long to wait for room; zero: not at all.
     pub wait: Span,
+}
+
+/// See [`Command::ResetNode`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct ResetNode {
+    /// The queue.
+    pub queue: QueueName,
+    /// The node; empty: the queue itself.
+    pub key: Key,
 }
 
 /// See [`Command::Lease`].

@@ -98,6 +98,7 @@ impl Engine {
     pub(crate) fn from_ledger(config: EngineConfig, mut ledger: Ledger, now: Now) -> Engine {
         // The index takes note of all of them.
         drop(ledger.take_emptied());
+        ledger.follow_all_settings(now.engine);
         let index = Index::of(&ledger, now);
         Engine {
             config,
@@ -130,6 +131,7 @@ impl Engine {
             Command::Requeue(requeue) => self.requeue(requeue, now, effects),
             Command::Purge(sweep) => self.purge(sweep, now, effects),
             Command::DeleteQueue(delete) => self.delete_queue(&delete, now, effects),
+            Command::ResetNode(reset) => self.reset_node(reset, now, effects),
             Command::RestateNodes(first) => self.restate_nodes(first, now, effects),
         };
         effects.answers.push((ticket, answer));

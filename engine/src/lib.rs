@@ -34,7 +34,7 @@ mod tree;
 
 pub use command::{
     Ack, Command, DeleteQueue, Drain, Enqueue, Extension, JobQuery, Lease, Nack, NackReason, PutQueue,
-    RequestKey, Requeue, StateSet, Sweep, Update,
+    RequestKey, Requeue, ResetNode, StateSet, Sweep, Update,
 };
 pub use engine::{Effects, Engine, EngineConfig, JobsPage};
 pub use id::{JobId, LeaseToken, QueueId, Ticket};

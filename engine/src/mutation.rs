@@ -93,7 +93,7 @@ pub enum Mutation {
         /// All of it.
         state: Box<NodeState>,
     },
-    /// A node is as if nothing had ever gone through it.
+    /// A node is as if nobody had ever said THROTTLED.
     NodeReset {
         /// The queue.
         queue: QueueId,

@@ -33,6 +33,8 @@ pub enum Outcome {
     Swept(u32),
     /// The queue is gone.
     QueueDeleted,
+    /// The node is not frozen.
+    NodeReset,
     /// Some of it was said; the rest begins with this number.
     NodesRestated(Option<u32>),
     /// Nobody is told.

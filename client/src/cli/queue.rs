@@ -52,6 +52,15 @@ pub(super) enum Queue {
         /// The queue's name.
         name: String,
     },
+    /// Let a queue, or a key of it, go on that is frozen because a worker said THROTTLED.
+    #[command(after_help = "Example:\n  sluice queue thaw chat --key bot42/group/chat7")]
+    Thaw {
+        /// The queue's name.
+        name: String,
+        /// The key, or what keys begin with. Default: the queue itself.
+        #[arg(long, default_value = "", hide_default_value = true)]
+        key: String,
+    },
     /// Show whether there is room in a queue: its size, its limit and how full it is. Exit code 0 when there is
     /// room, 1 when it is full.
     #[command(after_help = "Examples:
@@ -75,6 +84,11 @@ impl Queue {
             Queue::Delete { name, force } => {
                 session.client.delete_queue(&name, force).await?;
                 remark(&format!("queue {name} is deleted"));
+                return Ok(());
+            }
+            Queue::Thaw { name, key } => {
+                session.client.reset_node(&name, &key).await?;
+                remark(&format!("{} goes on", if key.is_empty() { name } else { key }));
                 return Ok(());
             }
             Queue::List => {

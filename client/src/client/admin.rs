@@ -11,7 +11,7 @@ use crate::{
         BackupRequest, BackupResponse, DeleteQueueRequest, GetQueueRequest, GetServerInfoRequest,
         GetServerInfoResponse, ListJobsRequest, ListJobsResponse, ListKeysRequest, ListKeysResponse,
         ListQueuesRequest, ListQueuesResponse, PauseQueueRequest, PurgeJobsRequest, PutQueueRequest, Queue,
-        RequeueJobsRequest, ResumeQueueRequest,
+        RequeueJobsRequest, ResetNodeRequest, ResumeQueueRequest,
     },
 };
 
@@ -56,6 +56,17 @@ impl Client {
         let send = |channel, request| async move { self.admin_service(channel).delete_queue(request).await };
         // A second call could meet another queue of the same name.
         self.call(Repeat::IfNotApplied, Duration::ZERO, request, send).await?;
+        Ok(())
+    }
+
+    /// Lets a node of a queue go on that is frozen because a worker said THROTTLED; the empty key is the queue.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such queue.
+    pub async fn reset_node(&self, queue: impl Into<String>, key: impl Into<String>) -> Result<(), Error> {
+        let request = ResetNodeRequest { queue: queue.into(), key: key.into() };
+        let send = |channel, request| async move { self.admin_service(channel).reset_node(request).await };
+        self.call(Repeat::Always, Duration::ZERO, request, send).await?;
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! Workers settle what they leased: done, given back, or not yet.
 
 use crate::bound::FIRST_FREEZE;
-use crate::command::{Ack, Extension, Nack, NackReason};
+use crate::command::{Ack, Extension, Nack, NackReason, ResetNode};
 use crate::engine::doors::Doors;
 use crate::engine::rate::Event;
 use crate::engine::{Effects, Engine};
@@ -11,7 +11,7 @@ use crate::ledger::flow::Spot;
 use crate::ledger::jobs::{Job, Slot};
 use crate::ledger::keys::KeyId;
 use crate::mutation::{Mutation, Next, ReturnCause};
-use crate::outcome::{Answer, Extended, ItemRefusal, Nacked, Outcome};
+use crate::outcome::{Answer, Extended, ItemRefusal, Nacked, Outcome, Refusal};
 use crate::time::{Now, Span, Timestamp};
 
 /// What a token proves.
@@ -177,6 +177,20 @@ impl Engine {
         self.record(Mutation::Frozen { queue, key, until, step }, now, effects);
         let node = self.index.desk(queue).node;
         self.index.tree.relook(node, id, &Doors::of(&self.ledger, queue, now.engine));
+    }
+
+    pub(super) fn reset_node(&mut self, reset: ResetNode, now: Now, effects: &mut Effects) -> Answer {
+        let ResetNode { queue, key } = reset;
+        let queue = self.ledger.find_queue(&queue).ok_or(Refusal::QueueNotFound)?.record.id;
+        let known = if key.is_empty() { Some(KeyId::NONE) } else { self.ledger.keys.find(queue, &key) };
+        if let Some(id) = known {
+            self.record(Mutation::NodeReset { queue, key }, now, effects);
+            let node = self.index.desk(queue).node;
+            self.index.tree.relook(node, id, &Doors::of(&self.ledger, queue, now.engine));
+            self.stir(queue);
+            effects.touch(queue);
+        }
+        Ok(Outcome::NodeReset)
     }
 
     /// Where a job goes that is not to be tried again, whatever its worker says.

@@ -7,7 +7,7 @@ mod meter;
 
 pub use meter::{Meter, Quota};
 
-use crate::bound::{FIRST_FREEZE, FREEZE_MEMORY, MAX_FREEZE_DOUBLINGS, MAX_GATES_SWEPT_PER_STEP};
+use crate::bound::{FIRST_FREEZE, FREEZE_MEMORY, MAX_FREEZE_DOUBLINGS, MIN_GATES_SWEPT_PER_STEP};
 use crate::id::QueueId;
 use crate::ledger::keys::KeyId;
 use crate::limit::Window;
@@ -50,6 +50,8 @@ pub(crate) struct Flow {
     free: Vec<u32>,
     /// Where the next sweep begins.
     swept: usize,
+    /// Gates made since the last one.
+    made: usize,
 }
 
 impl GateId {
@@ -136,6 +138,7 @@ impl Flow {
     }
 
     pub(crate) fn insert(&mut self, gate: Gate) -> GateId {
+        self.made += 1;
         match self.free.pop() {
             Some(index) => {
                 self.gates[index as usize] = Some(gate);
@@ -165,12 +168,13 @@ impl Flow {
         gates.filter_map(|(index, gate)| Some((GateId(index as u32), gate.as_ref()?)))
     }
 
-    /// Some gates of which nothing counts any more: another few each time.
+    /// Some gates of which nothing counts any more: another few each time, and more of them than were made.
     pub(crate) fn past(&mut self, now: Timestamp) -> Vec<GateId> {
         if self.swept >= self.gates.len() {
             self.swept = 0;
         }
-        let end = (self.swept + MAX_GATES_SWEPT_PER_STEP).min(self.gates.len());
+        let looked_at = MIN_GATES_SWEPT_PER_STEP + 2 * std::mem::take(&mut self.made);
+        let end = (self.swept + looked_at).min(self.gates.len());
         let swept = std::mem::replace(&mut self.swept, end)..end;
         let is_past = |index: &usize| self.gates[*index].as_ref().is_some_and(|gate| gate.state.is_past(now));
         swept.filter(is_past).map(|index| GateId(index as u32)).collect()

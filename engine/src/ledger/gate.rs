@@ -1,5 +1,7 @@
 //! The gates of nodes: made when there is something to know of one, and forgotten when that is past.
 
+use std::collections::BTreeSet;
+
 use crate::id::QueueId;
 use crate::ledger::flow::{Gate, GateId, NodeState, Spot};
 use crate::ledger::keys::{KeyId, Keys};
@@ -76,11 +78,14 @@ impl Ledger {
         self.keys.release(key);
     }
 
-    /// A node is as if nothing had ever gone through it.
+    /// A node is as if nobody had ever said THROTTLED. What went through it still counts.
     pub(crate) fn reset(&mut self, queue: QueueId, key: &Key) {
         let known = if key.is_empty() { Some(KeyId::NONE) } else { self.keys.find(queue, key) };
-        if let Some(key) = known {
-            self.drop_gate(self.gate_id(Spot { queue, key }));
+        if let Some(key) = known
+            && let Some(gate) = self.flow.get_mut(self.gate_id(Spot { queue, key }))
+        {
+            gate.state.frozen_until = Timestamp(0);
+            gate.state.throttled = None;
         }
     }
 
@@ -108,6 +113,12 @@ impl Ledger {
                 gate.state.follow(windows, now);
             }
         }
+    }
+
+    /// What went through counts under the settings in force, whichever were so when it was said.
+    pub(crate) fn follow_all_settings(&mut self, now: Timestamp) {
+        let queues: BTreeSet<QueueId> = self.flow.all().map(|(_, gate)| gate.spot.queue).collect();
+        queues.into_iter().for_each(|queue| self.follow_settings(queue, now));
     }
 
     /// A queue's gates go with it.

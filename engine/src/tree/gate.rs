@@ -98,8 +98,9 @@ impl Tree {
     /// Gates anywhere in a queue may have changed.
     pub(crate) fn relook_all(&mut self, queue: NodeId, facts: &impl Facts) {
         let number = self.nodes[queue].queue;
-        let of_queue = self.nodes.ids().filter(|id| self.nodes[*id].queue == number && self.is_there(*id));
-        let nodes: Vec<NodeId> = of_queue.filter(|id| self.is_gated(*id)).collect();
+        // The queue's own may be parked though nothing is ready in it.
+        let is_its = |id: &NodeId| self.nodes[*id].queue == number && (*id == queue || self.is_there(*id));
+        let nodes: Vec<NodeId> = self.nodes.ids().filter(|id| is_its(id) && self.is_gated(*id)).collect();
         for node in nodes {
             self.relook_one(node, facts);
         }

@@ -7,6 +7,7 @@ use sluice_engine::*;
 
 use crate::judge::{Outlook, jobs_are_known};
 use crate::log::{Log, states};
+use crate::node::key;
 use crate::step::{Pass, Step, name};
 use crate::world::World;
 
@@ -73,7 +74,7 @@ impl Harness {
     /// Everything that can go goes, in as many steps as there are things to happen.
     pub(crate) fn finish(&mut self) {
         // Whoever waits for a time of day has waited enough.
-        self.now.wall.0 += 3 * DAY;
+        self.now.wall.0 += 1_000 * DAY;
         for queue in QUEUES {
             let patch = QueuePatch { paused: Some(false), ..QueuePatch::default() };
             self.turn(Some(Command::PutQueue(PutQueue { name: name(queue), patch, version: None })));
@@ -295,6 +296,9 @@ impl Harness {
                 let id = self.pick(pick, JobState::is_waiting)?;
                 let queue = name(self.world.jobs[&id].queue);
                 Command::Purge(Sweep { queue, states: StateSet::ALL, jobs: vec![id] })
+            }
+            Step::Reset { queue, key: text } => {
+                Command::ResetNode(ResetNode { queue: name(QueueId(*queue)), key: key(text) })
             }
             Step::Pass(_) | Step::SetWall { .. } | Step::Restart => return None,
         })

@@ -6,13 +6,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod example;
 mod harness;
 mod judge;
 mod log;
 mod node;
 mod setting;
+mod stage;
 mod step;
 mod tally;
+mod turn;
 mod world;
 
 use proptest::prelude::*;

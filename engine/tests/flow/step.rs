@@ -149,6 +149,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (queue(), 1..5_u32).prop_map(|(queue, max_jobs)| Step::Drain { queue, max_jobs }),
         1 => queue().prop_map(|queue| Step::Requeue { queue }),
         1 => pick().prop_map(|pick| Step::Purge { pick }),
+        1 => (queue(), select(&KEYS[..])).prop_map(|(queue, key)| Step::Reset { queue, key }),
         2 => (queue(), patch()).prop_map(|(queue, patch)| Step::Put { queue, patch }),
         9 => pass.prop_map(Step::Pass),
         1 => select(vec![-1, 1]).prop_map(|days| Step::SetWall { days }),

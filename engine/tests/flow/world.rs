@@ -205,6 +205,7 @@ impl World {
             Mutation::Purged { jobs } | Mutation::Forgotten { jobs } => {
                 self.jobs.retain(|id, _| !jobs.contains(id))
             }
+            Mutation::NodeReset { queue, key } => drop(self.freezes.remove(&(*queue, key.clone()))),
             Mutation::Charged { .. }
             | Mutation::Frozen { .. }
             | Mutation::CancelRequested { .. }

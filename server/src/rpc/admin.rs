@@ -1,4 +1,4 @@
-//! PutQueue, GetQueue, ListQueues, PauseQueue, ResumeQueue, DeleteQueue and ListKeys.
+//! PutQueue, GetQueue, ListQueues, PauseQueue, ResumeQueue, DeleteQueue, ResetNode and ListKeys.
 
 use sluice_engine::{Command, DeleteQueue, Outcome, PutQueue, QueueName, QueuePatch};
 use sluice_proto::v1;
@@ -93,6 +93,19 @@ impl Rpc {
             Ok(Outcome::QueueDeleted) => Ok(v1::DeleteQueueResponse {}),
             Ok(other) => Err(Failure::unexpected(other)),
             Err(refusal) => Err(Failure::refused(refusal, &name)),
+        }
+    }
+
+    pub(super) async fn do_reset_node(
+        &self,
+        request: v1::ResetNodeRequest,
+    ) -> Result<v1::ResetNodeResponse, Failure> {
+        let command = validate::reset_node(request)?;
+        let queue = command.queue.clone();
+        match self.handle.call(Command::ResetNode(command), COMMAND_BYTES).await? {
+            Ok(Outcome::NodeReset) => Ok(v1::ResetNodeResponse {}),
+            Ok(other) => Err(Failure::unexpected(other)),
+            Err(refusal) => Err(Failure::refused(refusal, &queue)),
         }
     }
 

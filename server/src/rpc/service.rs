@@ -126,6 +126,10 @@ impl AdminService for Rpc {
         Ok(Response::new(self.do_delete_queue(request.into_inner()).await?))
     }
 
+    async fn reset_node(&self, request: Request<v1::ResetNodeRequest>) -> Answer<v1::ResetNodeResponse> {
+        Ok(Response::new(self.do_reset_node(request.into_inner()).await?))
+    }
+
     async fn pause_queue(&self, request: Request<v1::PauseQueueRequest>) -> Answer<v1::PauseQueueResponse> {
         Ok(Response::new(self.do_pause_queue(request.into_inner()).await?))
     }

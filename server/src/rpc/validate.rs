@@ -27,6 +27,7 @@ pub(super) use field::Fields;
 pub(crate) use field::WrongField;
 pub(super) use field::{JobRef, job_ref, queue_name};
 pub(super) use filter::{Filter, SweepCall, purge, requeue};
+pub(super) use node::reset_node;
 pub(super) use page::{JobsCall, KeysCall, jobs_page, keys_page, queues_page};
 pub(super) use queue::put_queue;
 pub(super) use settle::{acks, extensions, nacks};

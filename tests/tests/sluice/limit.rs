@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use sluice_proto::v1::{
     GateKind, Job, JobSpec, JobState, KeyRule, LeasedJob, Nack, NackReason, NodeSettings, Queue as Settings,
-    Window, WindowKind, WindowUnit,
+    ResetNodeRequest, Window, WindowKind, WindowUnit,
 };
 use sluice_tests::{Queue, Setup, Sluiced, cli, spec, status};
 use tonic::Code;
@@ -278,6 +278,32 @@ async fn n4_429_freezes_its_key_alone_and_spends_no_attempt() {
         let refused = status::refused(refused, Code::InvalidArgument, "INVALID_FIELDS");
         assert_eq!(status::fields(&refused), ["nacks[0].throttle_scope"]);
     }
+}
+
+#[tokio::test]
+async fn frozen_node_goes_on_when_it_is_told_to_and_owes_what_it_owed() {
+    let mut server = Sluiced::fresh().await;
+    let queue = server.queue("thaw");
+    queue.put(limited(NodeSettings::default(), &[("*", windows(&[quota(2, HOUR)]))])).await;
+    queue.enqueue((0..4).map(|n| spec::keyed("a", &format!("a{n}"))).collect()).await;
+    let out = queue.lease(1).await;
+    throttle(&queue, &out[0], Some(HOUR), "").await;
+    server.kill_and_start().await;
+    let queue = server.queue("thaw");
+    let waiting = tokio::spawn({
+        let queue = queue.clone();
+        async move { queue.lease_next().await }
+    });
+    queue.until(|status| status.waiting_leases == 1).await;
+    let reset = ResetNodeRequest { queue: "thaw".to_owned(), key: "a".to_owned() };
+    server.admin().reset_node(reset).await.unwrap();
+    assert_eq!(spec::text(&waiting.await.unwrap()), "a0");
+    assert_eq!(goes(&queue).await, [""; 0], "two have gone, of two");
+    server.kill_and_start().await;
+    assert_eq!(goes(&server.queue("thaw")).await, [""; 0]);
+    assert_eq!(cli::run(&server, &["queue", "thaw", "thaw", "--key", "a"]).await.code, 0);
+    let unknown = cli::run(&server, &["queue", "thaw", "nobody"]).await;
+    assert_eq!(unknown.code, 3, "{unknown:?}");
 }
 
 #[tokio::test]

@@ -84,6 +84,15 @@ impl AdminService for Admin {
         Ok(Response::new(DeleteQueueResponse {}))
     }
 
+    async fn reset_node(
+        &self,
+        request: Request<ResetNodeRequest>,
+    ) -> Result<Response<ResetNodeResponse>, Status> {
+        let ResetNodeRequest { queue, key } = request.into_inner();
+        self.order("reset", &format!("{queue} {key}"));
+        Ok(Response::new(ResetNodeResponse {}))
+    }
+
     async fn pause_queue(
         &self,
         request: Request<PauseQueueRequest>,

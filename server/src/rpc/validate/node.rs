@@ -1,11 +1,21 @@
 //! What goes through a node: windows, slots, weight, order.
 
 use sluice_engine::bound::{MAX_AMOUNT, MAX_IN_FLIGHT, MAX_PERIOD, MAX_WEIGHT, MAX_WINDOWS, MIN_PERIOD};
-use sluice_engine::{NodeSettings, Unit, Window, WindowKind};
+use sluice_engine::{NodeSettings, ResetNode, Unit, Window, WindowKind};
 use sluice_proto::v1;
 
 use super::field::Fields;
 use super::path::Path;
+use crate::rpc::status::Failure;
+
+/// A node that is to go on.
+pub(in crate::rpc) fn reset_node(request: v1::ResetNodeRequest) -> Result<ResetNode, Failure> {
+    let mut fields = Fields::default();
+    let queue = fields.queue(Path::new("queue"), &request.queue);
+    let key = fields.key(Path::new("key"), request.key);
+    let made = queue.zip(key).map(|(queue, key)| ResetNode { queue, key });
+    fields.made(made)
+}
 
 impl Fields {
     /// What is set on a node but its capacity.
@@ -98,7 +108,6 @@ mod tests {
     use sluice_engine::Span;
 
     use super::*;
-    use crate::rpc::status::Failure;
 
     const AT: Path<'static> = Path::new("settings");
 

@@ -9,8 +9,8 @@ use sluice_proto::v1::{
     GetQueueRequest, GetQueueStatusRequest, GetServerInfoRequest, JobFilter, JobState, KeyRule,
     LeaseExtension, LeaseRequest, ListJobsRequest, ListKeysRequest, ListQueuesRequest, Nack, NackReason,
     NackRequest, NodeSettings, PauseQueueRequest, PurgeJobsRequest, PutQueueRequest, Queue,
-    RequeueJobsRequest, ResumeQueueRequest, RetryPolicy, UpdateJobRequest, WatchQueueRequest,
-    WatchQueuesRequest, Window, WindowKind, WorkRequest, WorkStart,
+    RequeueJobsRequest, ResetNodeRequest, ResumeQueueRequest, RetryPolicy, UpdateJobRequest,
+    WatchQueueRequest, WatchQueuesRequest, Window, WindowKind, WorkRequest, WorkStart,
 };
 use sluice_tests::{spec, wire};
 use tonic::Code;
@@ -151,6 +151,7 @@ pub(crate) fn good(method: &MethodDescriptor, world: &World) -> DynamicMessage {
         }
         "GetQueue" => GetQueueRequest { name: queue() }.encode_to_vec(),
         "DeleteQueue" => DeleteQueueRequest { name: queue(), force: true }.encode_to_vec(),
+        "ResetNode" => ResetNodeRequest { queue: queue(), key: "a".to_owned() }.encode_to_vec(),
         "PauseQueue" => PauseQueueRequest { name: queue() }.encode_to_vec(),
         "ResumeQueue" => ResumeQueueRequest { name: queue() }.encode_to_vec(),
         "ListKeys" => ListKeysRequest { queue: queue(), ..Default::default() }.encode_to_vec(),
@@ -525,6 +526,8 @@ fn settings() -> Vec<Row> {
             "force",
             vec![set("no", Value::Bool(false)).refused(Code::FailedPrecondition, "QUEUE_NOT_EMPTY")],
         ),
+        row("ResetNode", "queue", known()),
+        row("ResetNode", "key", keys()),
         row("PauseQueue", "name", known()),
         row("ResumeQueue", "name", known()),
         row("ListKeys", "queue", known()),

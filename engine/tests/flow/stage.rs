@@ -1,0 +1,201 @@
+//! An engine that is driven step by step, for examples. It knows no rule.
+
+use sluice_engine::*;
+
+use crate::node::key;
+
+pub(crate) const SECOND: Span = Span::from_secs(1);
+
+/// One engine with one queue, its clock, and its log.
+pub(crate) struct Stage {
+    pub(crate) engine: Engine,
+    pub(crate) now: Now,
+    groups: Vec<(Now, Vec<Mutation>)>,
+    answers: Vec<(Ticket, Answer)>,
+    last_ticket: u64,
+}
+
+/// A job in hand.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Held {
+    pub(crate) id: JobId,
+    pub(crate) token: LeaseToken,
+    pub(crate) key: String,
+}
+
+pub(crate) fn queue() -> QueueName {
+    QueueName::new("q").unwrap()
+}
+
+pub(crate) fn job(text: &str) -> JobSpec {
+    JobSpec { key: key(text), ..JobSpec::default() }
+}
+
+/// A job that costs so much.
+pub(crate) fn dear(text: &str, cost: u32) -> JobSpec {
+    JobSpec { cost: Cost::new(cost).unwrap(), ..job(text) }
+}
+
+/// So many a second.
+pub(crate) fn rate(amount: u32, burst: u32) -> NodeSettings {
+    windowed(WindowKind::Rate { burst }, amount, SECOND, Unit::Jobs)
+}
+
+/// So much cost a second.
+pub(crate) fn cost_rate(amount: u32, burst: u32) -> NodeSettings {
+    windowed(WindowKind::Rate { burst }, amount, SECOND, Unit::Cost)
+}
+
+pub(crate) fn quota(amount: u32, period: Span) -> NodeSettings {
+    windowed(WindowKind::Quota, amount, period, Unit::Jobs)
+}
+
+pub(crate) fn slots(max_in_flight: u32) -> NodeSettings {
+    NodeSettings { max_in_flight: Some(max_in_flight), ..NodeSettings::default() }
+}
+
+fn windowed(kind: WindowKind, amount: u32, period: Span, unit: Unit) -> NodeSettings {
+    NodeSettings { windows: vec![Window { kind, amount, period, unit }], ..NodeSettings::default() }
+}
+
+/// Settings of the queue itself.
+pub(crate) fn of_queue(node: NodeSettings) -> QueuePatch {
+    QueuePatch { node: Some(node), ..QueuePatch::default() }
+}
+
+/// Settings of the keys that match patterns.
+pub(crate) fn of_keys<const N: usize>(rules: [(&str, NodeSettings); N]) -> QueuePatch {
+    let rule = |(pattern, node): (&str, _)| KeyRule {
+        pattern: KeyPattern::new(pattern).unwrap(),
+        capacity: Capacity::default(),
+        overflow: None,
+        node,
+    };
+    QueuePatch { key_rules: Some(rules.map(rule).into()), ..QueuePatch::default() }
+}
+
+impl Stage {
+    pub(crate) fn with(patch: QueuePatch) -> Stage {
+        let now = Now { engine: Timestamp(500_000_000_000), wall: WallTime(1_700_000_000_000_000_000) };
+        let engine = Engine::new(EngineConfig::default());
+        let mut stage = Stage { engine, now, groups: Vec::new(), answers: Vec::new(), last_ticket: 0 };
+        stage.put(QueuePatch { priority_ageing: Some(Span::ZERO), ..patch });
+        stage
+    }
+
+    pub(crate) fn put(&mut self, patch: QueuePatch) {
+        self.ask(Command::PutQueue(PutQueue { name: queue(), patch, version: None }));
+    }
+
+    pub(crate) fn ask(&mut self, command: Command) -> Ticket {
+        self.last_ticket += 1;
+        let ticket = Ticket(self.last_ticket);
+        self.step(Some((ticket, command)));
+        ticket
+    }
+
+    /// Time passes, and the engine is woken once at the end of it.
+    pub(crate) fn pass(&mut self, span: Span) {
+        self.now.engine = self.now.engine + span;
+        self.now.wall = self.now.wall + span;
+        self.step(None);
+    }
+
+    /// Time passes until the engine asks for it. How much.
+    pub(crate) fn pass_to_next(&mut self) -> Span {
+        let span = self.engine.next_wake(self.now).unwrap().since(self.now.engine);
+        self.pass(span);
+        span
+    }
+
+    /// Puts jobs in. The id of the first.
+    pub(crate) fn enqueue(&mut self, jobs: Vec<JobSpec>) -> JobId {
+        let enqueue =
+            Enqueue { queue: queue(), jobs, request: None, batch_totals: Vec::new(), wait: Span::ZERO };
+        let ticket = self.ask(Command::Enqueue(enqueue));
+        match self.answer(ticket) {
+            Some(Ok(Outcome::Enqueued(enqueued))) => enqueued.first,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Leases up to so many now.
+    pub(crate) fn lease(&mut self, max_jobs: u32) -> Vec<Held> {
+        let ticket = self.wait_for(max_jobs, Span::ZERO);
+        self.leased(ticket).unwrap()
+    }
+
+    /// Leases up to so many when there are any.
+    pub(crate) fn wait(&mut self, max_jobs: u32) -> Ticket {
+        self.wait_for(max_jobs, bound::MAX_SPAN)
+    }
+
+    fn wait_for(&mut self, max_jobs: u32, wait: Span) -> Ticket {
+        self.ask(Command::Lease(Lease {
+            queue: queue(),
+            max_jobs,
+            max_bytes: usize::MAX,
+            lease_duration: None,
+            wait,
+            worker: "w".into(),
+        }))
+    }
+
+    /// What a lease got, if it is known by now.
+    pub(crate) fn leased(&mut self, ticket: Ticket) -> Option<Vec<Held>> {
+        let Ok(Outcome::Leased(leased)) = self.answer(ticket)? else { panic!("no lease") };
+        let held = |leased: LeasedJob| Held {
+            id: leased.job.id,
+            token: leased.token,
+            key: leased.job.key.to_string(),
+        };
+        Some(leased.jobs.into_iter().map(held).collect())
+    }
+
+    pub(crate) fn ack(&mut self, held: &Held) {
+        self.ask(Command::Ack(vec![Ack { id: held.id, token: held.token, result: None }]));
+    }
+
+    pub(crate) fn nack(&mut self, held: &Held, reason: NackReason) {
+        self.nack_with(held, reason, None, None);
+    }
+
+    pub(crate) fn throttle(&mut self, held: &Held, scope: Option<u8>, retry_after: Option<Span>) {
+        self.nack_with(held, NackReason::Throttled, scope, retry_after);
+    }
+
+    fn nack_with(&mut self, held: &Held, reason: NackReason, scope: Option<u8>, retry_after: Option<Span>) {
+        let Held { id, token, .. } = *held;
+        self.ask(Command::Nack(vec![Nack { id, token, reason, error: None, retry_after, scope }]));
+    }
+
+    /// What stands in the way of a job: what, and where.
+    pub(crate) fn blocks(&self, id: JobId) -> Vec<(BlockKind, String)> {
+        let blocks = self.engine.job(id, self.now).unwrap().blocks;
+        blocks.into_iter().map(|block| (block.kind, block.key.to_string())).collect()
+    }
+
+    /// The engine goes on from what a store would hold of it.
+    pub(crate) fn restart(&mut self) {
+        let mut loader = Loader::new(EngineConfig::default());
+        for (number, (now, mutations)) in (1..).zip(&self.groups) {
+            loader.group(number, *now, mutations.clone()).unwrap();
+        }
+        self.engine = loader.finish(self.now).unwrap();
+    }
+
+    fn answer(&mut self, ticket: Ticket) -> Option<Answer> {
+        let at = self.answers.iter().position(|(of, _)| *of == ticket)?;
+        Some(self.answers.swap_remove(at).1)
+    }
+
+    fn step(&mut self, command: Option<(Ticket, Command)>) {
+        let mut effects = Effects::default();
+        if let Some((ticket, command)) = command {
+            self.engine.apply(ticket, command, self.now, &mut effects);
+        }
+        self.engine.wake(self.now, &mut effects);
+        self.answers.extend(effects.answers);
+        self.groups.push((self.now, effects.mutations));
+    }
+}
