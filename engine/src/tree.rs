@@ -103,6 +103,11 @@ impl Tree {
         std::mem::take(&mut self.roused)
     }
 
+    /// Whether there are such queues.
+    pub(crate) fn is_roused(&self) -> bool {
+        !self.roused.is_empty()
+    }
+
     /// A job is ready. Among those of its key and priority it stands by its sequence; no two have the same.
     pub(crate) fn push(
         &mut self,

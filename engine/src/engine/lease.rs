@@ -183,6 +183,11 @@ impl Engine {
 
     /// When a limit lets something through, if that matters to anybody.
     pub(super) fn next_parked(&self) -> Option<Timestamp> {
-        if self.waiting.len() == 0 { None } else { self.index.tree.next_wake() }
+        if self.waiting.len() == 0 {
+            return None;
+        }
+        // Where a search ended before its end, it goes on at once: what may go can be behind any number of gates.
+        let unfinished = self.index.tree.is_roused().then_some(Timestamp(0));
+        unfinished.or_else(|| self.index.tree.next_wake())
     }
 }

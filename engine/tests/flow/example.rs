@@ -274,7 +274,8 @@ fn frozen_node_goes_on_when_it_is_told_to() {
 
 #[test]
 fn job_that_may_go_is_found_behind_however_many_that_may_not() {
-    let keys = bound::MAX_PARKED_PER_STEP + 100;
+    // More than the call and the step that it comes in look at.
+    let keys = 3 * bound::MAX_PARKED_PER_STEP + 100;
     let mut stage = Stage::with(of_keys([("k*", cost_rate(1, 5))]));
     let name = |key: usize| format!("k{key}");
     stage.enqueue((0..keys).map(|key| dear(&name(key), 2)).collect());
@@ -285,7 +286,7 @@ fn job_that_may_go_is_found_behind_however_many_that_may_not() {
     stage.enqueue((0..keys).map(|key| dear(&name(key), 5)).collect());
     stage.enqueue(vec![job("free")]);
     let waiting = stage.wait(1);
-    for _ in 0..3 {
+    for _ in 0..4 {
         if stage.engine.next_wake(stage.now) <= Some(stage.now.engine) {
             stage.pass(Span::ZERO);
         }

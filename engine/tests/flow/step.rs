@@ -55,6 +55,11 @@ pub(crate) enum Step {
     Purge {
         pick: Index,
     },
+    /// Somebody lets a frozen node go on.
+    Reset {
+        queue: u32,
+        key: &'static str,
+    },
     Pass(Pass),
     SetWall {
         days: i64,
