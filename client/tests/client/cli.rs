@@ -182,8 +182,8 @@ async fn work_has_one_means_and_its_options_make_sense() {
     let wrong: [(&[&str], &str); 14] = [
         (&[], "--exec <CMD>|--http <URL>"),
         (&["--exec", "true", "--http", URL], "cannot be used with"),
-        (&["--exec", "true", "--header", "a: b"], "--http"),
-        (&["--exec", "true", "--throttled-status", "413"], "--http"),
+        (&["--exec", "true", "--header", "a: b"], "cannot be used with"),
+        (&["--exec", "true", "--throttled-status", "413"], "cannot be used with"),
         (&["--http", "https://example.com/hook"], "http:// only"),
         (&["--http", "127.0.0.1:9"], "not a URL"),
         (&["--http", URL, "--request-timeout", "0"], "1ms to 1h"),

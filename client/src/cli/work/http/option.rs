@@ -21,19 +21,19 @@ pub(in crate::cli::work) struct HttpOptions {
     /// A header for every request, such as 'Accept: text/plain'; repeat for more, at most 64. It goes before the usual
     /// content-type and user-agent. @FILE reads headers from a file, one a line: a secret in an argument can
     /// be read by everybody on the machine. Never logged. Default: none.
-    #[arg(long = "header", value_name = "NAME: VALUE|@FILE", requires = "http", help_heading = HEADING, value_parser = Own::read)]
+    #[arg(long = "header", value_name = "NAME: VALUE|@FILE", requires = "http", conflicts_with = "exec", help_heading = HEADING, value_parser = Own::read)]
     headers: Vec<Own>,
     /// How long one request may take, from connecting to the end of the answer: 1ms to 1h.
-    #[arg(long, default_value = "30s", value_name = "SPAN", requires = "http", help_heading = HEADING, value_parser = request_timeout)]
+    #[arg(long, default_value = "30s", value_name = "SPAN", requires = "http", conflicts_with = "exec", help_heading = HEADING, value_parser = request_timeout)]
     pub(super) request_timeout: Duration,
     /// Statuses that mean slow down, besides 429 and 503: 300 to 599, with commas or repeated, such as 413,420.
-    #[arg(long, value_name = "STATUS", requires = "http", help_heading = HEADING, value_delimiter = ',', value_parser = value_parser!(u16).range(CHANGEABLE))]
+    #[arg(long, value_name = "STATUS", requires = "http", conflicts_with = "exec", help_heading = HEADING, value_delimiter = ',', value_parser = value_parser!(u16).range(CHANGEABLE))]
     throttled_status: Vec<u16>,
     /// Statuses to try again after, besides 3xx, 408, 409, 425 and 5xx: 300 to 599, with commas or repeated.
-    #[arg(long, value_name = "STATUS", requires = "http", help_heading = HEADING, value_delimiter = ',', value_parser = value_parser!(u16).range(CHANGEABLE))]
+    #[arg(long, value_name = "STATUS", requires = "http", conflicts_with = "exec", help_heading = HEADING, value_delimiter = ',', value_parser = value_parser!(u16).range(CHANGEABLE))]
     failed_status: Vec<u16>,
     /// Statuses that will never become success, besides the other 4xx: 300 to 599, with commas or repeated.
-    #[arg(long, value_name = "STATUS", requires = "http", help_heading = HEADING, value_delimiter = ',', value_parser = value_parser!(u16).range(CHANGEABLE))]
+    #[arg(long, value_name = "STATUS", requires = "http", conflicts_with = "exec", help_heading = HEADING, value_delimiter = ',', value_parser = value_parser!(u16).range(CHANGEABLE))]
     rejected_status: Vec<u16>,
 }
 
