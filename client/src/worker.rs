@@ -15,6 +15,7 @@ use tokio::time::sleep;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 pub use self::delivery::{Delivery, Failure, Outcome};
+pub(crate) use self::settlement::MAX_RESULT_BYTES;
 use self::{
     carrier::Carrier,
     crew::Crew,

@@ -9,6 +9,7 @@ mod desk;
 mod doors;
 mod due;
 mod enqueue;
+mod freeze;
 mod history;
 mod index;
 mod lease;

@@ -147,8 +147,9 @@ impl Tree {
             match facts.gate(self.spot(node), gate::LEAST) {
                 // Open for others, it waits for this one: a dear job is not passed for ever.
                 Gate::Open => {
-                    let ageing = self.roots[self.nodes[queue].queue as usize].ageing;
-                    let front = self.choose(node, ageing, facts.now()).map(|lane| self.lanes[lane].priority);
+                    let front = self
+                        .choose(node, self.root(queue).ageing, facts.now())
+                        .map(|lane| self.lanes[lane].priority);
                     self.park(node, gate, front);
                 }
                 closed => self.park(node, closed, None),
@@ -156,8 +157,12 @@ impl Tree {
             self.up(node, facts);
         }
         // The rest is looked at in the next step.
-        self.roused.push(self.roots[self.nodes[queue].queue as usize].id);
+        self.roused.push(self.root(queue).id);
         None
+    }
+
+    fn root(&self, node: NodeId) -> &Root {
+        &self.roots[self.nodes[node].queue as usize]
     }
 
     /// Takes the job that was found. Its leaf, for [`Tree::served`].
@@ -196,14 +201,7 @@ impl Tree {
         self.links[slot as usize] = Link::ABSENT;
         let is_empty = fifo.is_empty();
         let leaf = self.lanes[lane].node;
-        // What was reserved may have been so for this one: then the next may go at once, and nobody else tells.
-        if self.nodes[leaf].reserved.is_some() {
-            self.unpark(leaf);
-            self.look(leaf, facts);
-            self.rouse(leaf);
-            self.up(leaf, facts);
-        }
-        self.void_above(leaf, facts);
+        self.void_from(leaf, facts);
         if is_empty {
             self.drop_lane(lane);
             self.up(leaf, facts);
@@ -212,7 +210,7 @@ impl Tree {
 
     /// The lane whose first job is to go next.
     fn front(&self, queue: NodeId, now: Timestamp) -> Option<LaneId> {
-        let ageing = self.roots[self.nodes[queue].queue as usize].ageing;
+        let ageing = self.root(queue).ageing;
         let mut lane = self.choose(queue, ageing, now)?;
         while let Content::Ring(child) = self.lanes[lane].content {
             lane = self.choose(child, ageing, now).expect("what stands in a ring has something ready");

@@ -1,13 +1,14 @@
 //! nginx as a vendor: it counts requests by its own rules and answers 429 to those that are too many.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
+
+use crate::sluiced::port;
 
 /// A running nginx.
 pub struct Nginx {
@@ -33,7 +34,7 @@ impl Nginx {
     /// Starts one that admits `30r/s` in all, `burst=5 nodelay`, and for each key `20r/m`, `burst=2 nodelay`.
     pub async fn start() -> Nginx {
         let directory = tempfile::tempdir().unwrap();
-        let (port, behind) = (free_port(), free_port());
+        let (port, behind) = (port(), port());
         let at = directory.path().display();
         let configuration = format!(
             "daemon off; master_process off; pid {at}/pid; error_log {at}/error;
@@ -106,8 +107,4 @@ impl Nginx {
     fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

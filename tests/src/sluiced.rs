@@ -273,7 +273,7 @@ impl Drop for Sluiced {
 
 /// A port nobody listens on, below those that the system gives to outgoing connections: a server that
 /// is killed finds it free again, and no client of another test can be given it meanwhile.
-fn port() -> u16 {
+pub(crate) fn port() -> u16 {
     const FIRST: u16 = 10_000;
     const COUNT: u16 = 20_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);

@@ -9,7 +9,7 @@ use prost_types::Timestamp;
 
 pub(super) use self::{
     capacity::{Hint, Limit, Overflow, flow_hint, key_rule, limit},
-    node::{Limits, limits},
+    node::limits,
 };
 use crate::proto::JobState;
 
@@ -32,6 +32,12 @@ pub(super) fn label(text: &str) -> Result<(String, String), String> {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("write it as NAME=VALUE".to_owned()),
     }
+}
+
+/// Settings as `NAME=VALUE,NAME=VALUE`, one after another.
+fn settings(text: &str) -> impl Iterator<Item = Result<(&str, &str), String>> {
+    let wrong = |setting: &str| format!("`{setting}` is not NAME=VALUE");
+    text.split(',').map(move |setting| setting.split_once('=').ok_or_else(|| wrong(setting)))
 }
 
 /// A lease: `JOB_ID:LEASE_TOKEN`.

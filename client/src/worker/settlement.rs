@@ -30,7 +30,7 @@ const MAX_BATCH: usize = 1_000;
 /// Bytes of results in one call: well under the 4 MiB of a request.
 const MAX_BATCH_BYTES: usize = 2 << 20;
 /// Bytes of a result that the server takes.
-const MAX_RESULT_BYTES: usize = 64 << 10;
+pub(crate) const MAX_RESULT_BYTES: usize = 64 << 10;
 /// Bytes of an error that the server keeps.
 const MAX_ERROR_BYTES: usize = 4 << 10;
 /// Bytes of an error code that the server takes.

@@ -12,14 +12,18 @@ use crate::time::Now;
 impl Engine {
     /// Every closed gate on the way of a READY job, the deepest first. None: it waits for its turn, or for a worker.
     pub(super) fn blocks(&self, job: &Job, now: Now) -> Vec<Block> {
-        let queue = self.ledger.queue(job.queue);
-        let is_paused = queue.record.settings.paused;
-        if job.state != JobState::Ready || !(is_paused || queue.is_limited()) {
+        if job.state != JobState::Ready {
             return Vec::new();
         }
+        let queue = self.ledger.queue(job.queue);
+        let is_paused = queue.record.settings.paused;
+        if !is_paused && !queue.is_limited() {
+            return Vec::new();
+        }
+        let doors = Doors::of(&self.ledger, job.queue, now.engine);
         let mut blocks = Vec::new();
         for key in self.ledger.keys.chain(job.key).chain([KeyId::NONE]) {
-            self.blocks_at(Spot { queue: job.queue, key }, job, now, &mut blocks);
+            self.blocks_at(Spot { queue: job.queue, key }, job, &doors, now, &mut blocks);
         }
         if is_paused {
             blocks.push(Block { kind: BlockKind::Paused, key: Default::default(), until: None });
@@ -27,14 +31,10 @@ impl Engine {
         blocks
     }
 
-    fn blocks_at(&self, spot: Spot, job: &Job, now: Now, blocks: &mut Vec<Block>) {
+    fn blocks_at(&self, spot: Spot, job: &Job, doors: &Doors<'_>, now: Now, blocks: &mut Vec<Block>) {
         let key = || self.ledger.keys.text(spot.key).clone();
-        if let Some(settings) = self.ledger.node_settings(spot) {
-            let doors = Doors::of(&self.ledger, spot.queue, now.engine);
-            if doors.is_taken(self.ledger.queue(spot.queue), spot.key, settings) {
-                let kind = if settings.ordered { BlockKind::Ordered } else { BlockKind::InFlight };
-                blocks.push(Block { kind, key: key(), until: None });
-            }
+        if let Some(kind) = doors.taken(spot) {
+            blocks.push(Block { kind, key: key(), until: None });
         }
         let Some(gate) = self.ledger.gate(spot) else { return };
         if gate.frozen_until > now.engine {

@@ -1,11 +1,11 @@
 //! What the dispatch tree is told of the facts.
 
 use crate::id::QueueId;
+use crate::job::{BlockKind, JobState};
 use crate::ledger::flow::Spot;
 use crate::ledger::jobs::Slot;
 use crate::ledger::keys::{KeyId, Keys};
 use crate::ledger::{Ledger, Queue};
-use crate::limit::NodeSettings;
 use crate::time::Timestamp;
 use crate::tree::{Facts, Gate};
 
@@ -15,12 +15,6 @@ pub(crate) struct Doors<'a> {
     now: Timestamp,
     /// The queue that most questions are about.
     queue: Option<&'a Queue>,
-}
-
-/// Jobs of a node that hold it back.
-struct Held {
-    leased: u64,
-    retrying: u64,
 }
 
 impl<'a> Doors<'a> {
@@ -38,24 +32,23 @@ impl<'a> Doors<'a> {
         self.queue.filter(|queue| queue.record.id == id).unwrap_or_else(|| self.ledger.queue(id))
     }
 
-    /// Whether as many jobs of a node are held as may be.
-    pub(super) fn is_taken(&self, queue: &Queue, key: KeyId, settings: &NodeSettings) -> bool {
-        if !settings.has_slots() {
-            return false;
-        }
-        let held = match key {
+    /// What makes a node wait until something is done, if anything does.
+    pub(super) fn taken(&self, spot: Spot) -> Option<BlockKind> {
+        let settings = self.ledger.node_settings(spot).filter(|settings| settings.has_slots())?;
+        let (leased, retrying) = match spot.key {
             KeyId::NONE => {
-                let count = |state| queue.counts.get(state);
-                use crate::job::JobState::{Leased, Retrying};
-                Held { leased: count(Leased), retrying: count(Retrying) }
+                let counts = &self.queue(spot.queue).counts;
+                (counts.get(JobState::Leased), counts.get(JobState::Retrying))
             }
             key => {
                 let load = self.ledger.keys.load(key);
-                Held { leased: load.leased(), retrying: load.retrying() }
+                (load.leased(), load.retrying())
             }
         };
-        let is_full = settings.max_in_flight.is_some_and(|most| held.leased >= u64::from(most));
-        is_full || (settings.ordered && held.leased + held.retrying > 0)
+        let is_full = settings.max_in_flight.is_some_and(|most| leased >= u64::from(most));
+        let is_taken = is_full || (settings.ordered && leased + retrying > 0);
+        let kind = if settings.ordered { BlockKind::Ordered } else { BlockKind::InFlight };
+        is_taken.then_some(kind)
     }
 }
 
@@ -98,9 +91,7 @@ impl Facts for Doors<'_> {
         if !queue.is_limited() {
             return Gate::Open;
         }
-        if let Some(settings) = self.ledger.node_settings(spot)
-            && self.is_taken(queue, spot.key, settings)
-        {
+        if self.taken(spot).is_some() {
             return Gate::Slot;
         }
         match self.ledger.gate(spot).map(|gate| gate.opens(cost, self.now)) {

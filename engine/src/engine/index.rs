@@ -115,7 +115,7 @@ impl Index {
         let desk = self.desks.get_mut(&queue).expect("every queue has a desk");
         self.tree.set_ageing(desk.node, settings.priority_ageing);
         desk.has_slots = settings.nodes().any(NodeSettings::has_slots);
-        if !settings.nodes().eq(before.nodes()) || settings.key_rules != before.key_rules {
+        if (&settings.node, &settings.key_rules) != (&before.node, &before.key_rules) {
             self.tree.relook_all(desk.node, &Doors::of(ledger, queue, now));
         }
         let had_lines = std::mem::replace(&mut desk.has_key_lines, has_key_lines(settings));
@@ -199,6 +199,12 @@ impl Index {
         let job = ledger.jobs.at(slot);
         self.desk(job.queue).ready.remove(job.priority, job.sequence);
         self.end_wait(ledger, job, slot);
+    }
+
+    /// The gate of a key, or of what it begins with, may have changed.
+    pub(crate) fn relook(&mut self, ledger: &Ledger, queue: QueueId, key: KeyId, now: Timestamp) {
+        let node = self.desk(queue).node;
+        self.tree.relook(node, key, &Doors::of(ledger, queue, now));
     }
 
     /// Jobs of a queue are gone that may have held others back.

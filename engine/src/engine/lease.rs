@@ -142,7 +142,7 @@ impl Engine {
         now: Now,
         charges: &mut Vec<Charge>,
     ) {
-        let leaf = self.index.tree.take(next, &Doors::of(&self.ledger, queue, now.engine));
+        let leaf = self.index.tree.take(next, &Doors::new(&self.ledger, now.engine));
         self.index.unplace_popped(&self.ledger, next.slot);
         let job = self.ledger.jobs.at(next.slot);
         let (id, key, cost) = (job.id, job.key, u64::from(job.cost().get()));

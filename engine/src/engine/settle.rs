@@ -1,17 +1,13 @@
 //! Workers settle what they leased: done, given back, or not yet.
 
-use crate::bound::FIRST_FREEZE;
-use crate::command::{Ack, Extension, Nack, NackReason, ResetNode};
-use crate::engine::doors::Doors;
+use crate::command::{Ack, Extension, Nack, NackReason};
 use crate::engine::rate::Event;
 use crate::engine::{Effects, Engine};
 use crate::id::{JobId, LeaseToken, QueueId};
 use crate::job::{Due, JobError, JobState};
-use crate::ledger::flow::Spot;
 use crate::ledger::jobs::{Job, Slot};
-use crate::ledger::keys::KeyId;
 use crate::mutation::{Mutation, Next, ReturnCause};
-use crate::outcome::{Answer, Extended, ItemRefusal, Nacked, Outcome, Refusal};
+use crate::outcome::{Answer, Extended, ItemRefusal, Nacked, Outcome};
 use crate::time::{Now, Span, Timestamp};
 
 /// What a token proves.
@@ -154,43 +150,6 @@ impl Engine {
             NackReason::Released => (ReturnCause::Released, Next::Ready),
         };
         (cause, self.next_unless_over(slot, now).unwrap_or(next))
-    }
-
-    /// The downstream said that it was too much: freezes the node that it was too much for.
-    fn throttle(&mut self, nack: &Nack, slot: Slot, now: Now, effects: &mut Effects) {
-        let job = self.ledger.jobs.at(slot);
-        let queue = job.queue;
-        let mut key = self.ledger.keys.text(job.key).clone();
-        while nack.scope.is_some_and(|segments| key.segments().count() > usize::from(segments)) {
-            key = key.outer().unwrap_or_default();
-        }
-        let known = if key.is_empty() { Some(KeyId::NONE) } else { self.ledger.keys.find(queue, &key) };
-        let gate = known.and_then(|key| self.ledger.gate(Spot { queue, key }));
-        // Nothing went since it was frozen: this one was on its way before, and only says the same again.
-        let is_said = gate.is_some_and(|gate| gate.frozen_until > now.engine);
-        let (wait, step) = match nack.retry_after {
-            Some(wait) => (wait, gate.map_or(0, |gate| gate.freezes(now.engine))),
-            None if is_said => return,
-            None => gate.map_or((FIRST_FREEZE, 0), |gate| gate.next_freeze(now.engine)),
-        };
-        let (until, id) = (now.engine + wait, job.key);
-        self.record(Mutation::Frozen { queue, key, until, step }, now, effects);
-        let node = self.index.desk(queue).node;
-        self.index.tree.relook(node, id, &Doors::of(&self.ledger, queue, now.engine));
-    }
-
-    pub(super) fn reset_node(&mut self, reset: ResetNode, now: Now, effects: &mut Effects) -> Answer {
-        let ResetNode { queue, key } = reset;
-        let queue = self.ledger.find_queue(&queue).ok_or(Refusal::QueueNotFound)?.record.id;
-        let known = if key.is_empty() { Some(KeyId::NONE) } else { self.ledger.keys.find(queue, &key) };
-        if let Some(id) = known {
-            self.record(Mutation::NodeReset { queue, key }, now, effects);
-            let node = self.index.desk(queue).node;
-            self.index.tree.relook(node, id, &Doors::of(&self.ledger, queue, now.engine));
-            self.stir(queue);
-            effects.touch(queue);
-        }
-        Ok(Outcome::NodeReset)
     }
 
     /// Where a job goes that is not to be tried again, whatever its worker says.

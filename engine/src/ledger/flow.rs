@@ -99,15 +99,12 @@ impl NodeState {
 
     /// How often in a row it was frozen longer, as far as that is remembered.
     pub(crate) fn freezes(&self, now: Timestamp) -> u8 {
-        self.throttled.map_or(0, |(last, step)| if now.since(last) < FREEZE_MEMORY { step } else { 0 })
+        self.remembered(now).map_or(0, |(_, step)| step)
     }
 
     /// The downstream said that it was too much. How long to freeze it when it did not say.
     pub(crate) fn next_freeze(&self, now: Timestamp) -> (Span, u8) {
-        let step = match self.throttled {
-            Some((last, step)) if now.since(last) < FREEZE_MEMORY => (step + 1).min(MAX_FREEZE_DOUBLINGS),
-            _ => 0,
-        };
+        let step = self.remembered(now).map_or(0, |(_, step)| (step + 1).min(MAX_FREEZE_DOUBLINGS));
         (Span(FIRST_FREEZE.0 << step), step)
     }
 
@@ -116,15 +113,20 @@ impl NodeState {
         NodeState {
             meters: self.meters.iter().map(|(window, meter)| (*window, meter.as_of(window, now))).collect(),
             frozen_until: if self.frozen_until > now { self.frozen_until } else { Timestamp(0) },
-            throttled: self.throttled.filter(|(last, _)| now.since(*last) < FREEZE_MEMORY),
+            throttled: self.remembered(now),
         }
     }
 
     /// Whether nothing of it counts any more.
     pub(crate) fn is_past(&self, now: Timestamp) -> bool {
         self.frozen_until <= now
-            && self.throttled.is_none_or(|(last, _)| now.since(last) >= FREEZE_MEMORY)
+            && self.remembered(now).is_none()
             && self.meters.iter().all(|(window, meter)| meter.is_past(window, now))
+    }
+
+    /// When THROTTLED was said last, and how often, while that matters.
+    fn remembered(&self, now: Timestamp) -> Option<(Timestamp, u8)> {
+        self.throttled.filter(|(last, _)| now.since(*last) < FREEZE_MEMORY)
     }
 }
 
@@ -155,11 +157,6 @@ impl Flow {
         let gate = self.gates.get_mut(id.0 as usize)?.take()?;
         self.free.push(id.0);
         Some(gate)
-    }
-
-    /// Every gate.
-    pub(crate) fn all(&self) -> impl Iterator<Item = (GateId, &Gate)> {
-        self.from(0)
     }
 
     /// Gates by number, from this one on.

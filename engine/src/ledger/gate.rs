@@ -1,7 +1,5 @@
 //! The gates of nodes: made when there is something to know of one, and forgotten when that is past.
 
-use std::collections::BTreeSet;
-
 use crate::id::QueueId;
 use crate::ledger::flow::{Gate, GateId, NodeState, Spot};
 use crate::ledger::keys::{KeyId, Keys};
@@ -55,34 +53,21 @@ impl Ledger {
 
     /// As [`Ledger::charge`], of a key that no job may have any more.
     pub(crate) fn charge_key(&mut self, queue: QueueId, key: &Key, jobs: u64, cost: u64, now: Timestamp) {
-        if !self.is_open(queue) {
-            return;
-        }
-        let id = self.keys.retain(queue, key);
-        self.charge(queue, id, jobs, cost, now);
-        self.keys.release(id);
+        self.keeping(queue, key, |ledger, spot| ledger.charge(queue, spot.key, jobs, cost, now));
     }
 
     /// Nothing goes through a node before `until`; `step` says how often in a row that was said.
     pub(crate) fn freeze(&mut self, queue: QueueId, key: &Key, until: Timestamp, step: u8, now: Timestamp) {
-        if !self.is_open(queue) {
-            return;
-        }
-        let key = self.keys.retain(queue, key);
-        let id = self.ensure_gate(Spot { queue, key });
-        if let Some(gate) = self.flow.get_mut(id) {
-            let state = &mut gate.state;
+        self.change_gate(queue, key, |state| {
             state.frozen_until = state.frozen_until.max(until);
             state.throttled = Some((now, step));
-        }
-        self.keys.release(key);
+        });
     }
 
     /// A node is as if nobody had ever said THROTTLED. What went through it still counts.
     pub(crate) fn reset(&mut self, queue: QueueId, key: &Key) {
-        let known = if key.is_empty() { Some(KeyId::NONE) } else { self.keys.find(queue, key) };
-        if let Some(key) = known
-            && let Some(gate) = self.flow.get_mut(self.gate_id(Spot { queue, key }))
+        if let Some(spot) = self.spot(queue, key)
+            && let Some(gate) = self.flow.get_mut(self.gate_id(spot))
         {
             gate.state.frozen_until = Timestamp(0);
             gate.state.throttled = None;
@@ -91,41 +76,45 @@ impl Ledger {
 
     /// What is known of a node is this.
     pub(crate) fn put_node_state(&mut self, queue: QueueId, key: &Key, state: &NodeState) {
-        if !self.is_open(queue) {
-            return;
-        }
-        let key = self.keys.retain(queue, key);
-        let id = self.ensure_gate(Spot { queue, key });
-        if let Some(gate) = self.flow.get_mut(id) {
-            gate.state.clone_from(state);
-        }
-        self.keys.release(key);
+        self.change_gate(queue, key, |known| known.clone_from(state));
+    }
+
+    /// The node of a key, or of what keys begin with, if there is one; of the empty key the queue's own.
+    pub(crate) fn spot(&self, queue: QueueId, key: &Key) -> Option<Spot> {
+        let known = if key.is_empty() { Some(KeyId::NONE) } else { self.keys.find(queue, key) };
+        known.map(|key| Spot { queue, key })
     }
 
     /// Other settings are in force in a queue: what went through counts on under them.
     pub(super) fn follow_settings(&mut self, queue: QueueId, now: Timestamp) {
-        let of_queue = self.flow.all().filter(|(_, gate)| gate.spot.queue == queue);
-        let gates: Vec<(GateId, KeyId)> = of_queue.map(|(id, gate)| (id, gate.spot.key)).collect();
-        for (id, key) in gates {
-            let settings = settings_of(self.queues.get(&queue), &self.keys, key);
-            let windows = settings.map_or(&[][..], |settings| &settings.windows);
-            if let Some(gate) = self.flow.get_mut(id) {
-                gate.state.follow(windows, now);
-            }
-        }
+        self.follow_at(self.gates_of(queue), now);
     }
 
     /// What went through counts under the settings in force, whichever were so when it was said.
     pub(crate) fn follow_all_settings(&mut self, now: Timestamp) {
-        let queues: BTreeSet<QueueId> = self.flow.all().map(|(_, gate)| gate.spot.queue).collect();
-        queues.into_iter().for_each(|queue| self.follow_settings(queue, now));
+        self.follow_at(self.flow.from(0).map(|(id, _)| id).collect(), now);
+    }
+
+    fn follow_at(&mut self, gates: Vec<GateId>, now: Timestamp) {
+        for id in gates {
+            let Some(gate) = self.flow.get_mut(id) else { continue };
+            let settings = settings_of(self.queues.get(&gate.spot.queue), &self.keys, gate.spot.key);
+            gate.state.follow(settings.map_or(&[], |settings| &settings.windows), now);
+        }
     }
 
     /// A queue's gates go with it.
     pub(super) fn drop_gates(&mut self, queue: QueueId) {
-        let of_queue = self.flow.all().filter(|(_, gate)| gate.spot.queue == queue);
-        let gates: Vec<GateId> = of_queue.map(|(id, _)| id).collect();
-        gates.into_iter().for_each(|id| self.drop_gate(id));
+        self.gates_of(queue).into_iter().for_each(|id| self.drop_gate(id));
+    }
+
+    /// All gates are gone through only when some are its.
+    fn gates_of(&self, queue: QueueId) -> Vec<GateId> {
+        if self.queues.get(&queue).is_none_or(|known| known.gates == 0) {
+            return Vec::new();
+        }
+        let of_queue = self.flow.from(0).filter(|(_, gate)| gate.spot.queue == queue);
+        of_queue.map(|(id, _)| id).collect()
     }
 
     /// Forgets some gates of which nothing counts any more. No change of the facts: nobody could tell.
@@ -138,6 +127,25 @@ impl Ledger {
     /// What was set on a node, if anything was.
     pub(crate) fn node_settings(&self, spot: Spot) -> Option<&NodeSettings> {
         settings_of(self.queues.get(&spot.queue), &self.keys, spot.key)
+    }
+
+    /// Changes what is known of a node, of which nothing may have been known. Of a queue that is no more it is not.
+    fn change_gate(&mut self, queue: QueueId, key: &Key, change: impl FnOnce(&mut NodeState)) {
+        self.keeping(queue, key, |ledger, spot| {
+            let id = ledger.ensure_gate(spot);
+            if let Some(gate) = ledger.flow.get_mut(id) {
+                change(&mut gate.state);
+            }
+        });
+    }
+
+    /// Does something at the node of a key of an open queue, and keeps the key meanwhile: no job may have it any more.
+    fn keeping(&mut self, queue: QueueId, key: &Key, act: impl FnOnce(&mut Ledger, Spot)) {
+        if self.is_open(queue) {
+            let key = self.keys.retain(queue, key);
+            act(self, Spot { queue, key });
+            self.keys.release(key);
+        }
     }
 
     fn gate_id(&self, spot: Spot) -> GateId {

@@ -60,12 +60,7 @@ impl Tree {
     pub(crate) fn wake(&mut self, budget: usize, facts: &impl Facts) {
         for _ in 0..budget {
             let Some(number) = self.parked.pop_due(facts.now().0) else { return };
-            let node = NodeId::at(number);
-            self.nodes[node].place = Place::Open;
-            self.nodes[node].reserved = None;
-            self.look(node, facts);
-            self.rouse(node);
-            self.up(node, facts);
+            self.look_again(NodeId::at(number), facts);
         }
     }
 
@@ -76,23 +71,23 @@ impl Tree {
 
     /// Gates of a key and those above it may have changed otherwise than by time or by what the tree gave.
     pub(crate) fn relook(&mut self, queue: NodeId, key: KeyId, facts: &impl Facts) {
-        let keys: Vec<_> = facts.keys().chain(key).collect();
-        for key in keys {
-            if let Some(node) = self.gated(key) {
-                self.relook_one(node, facts);
-            }
+        for node in self.way(queue, key, facts) {
+            self.relook_one(node, facts);
         }
-        self.relook_one(queue, facts);
     }
 
     /// Something below a key's node and those above it was done: there may be a slot.
     pub(crate) fn free_slots(&mut self, queue: NodeId, key: KeyId, facts: &impl Facts) {
-        let keys: Vec<_> = facts.keys().chain(key).collect();
-        let nodes = keys.into_iter().filter_map(|key| self.gated(key)).chain([queue]);
-        let waiting: Vec<NodeId> = nodes.filter(|node| self.nodes[*node].place == Place::Slot).collect();
-        for node in waiting {
-            self.relook_one(node, facts);
+        for node in self.way(queue, key, facts) {
+            if self.nodes[node].place == Place::Slot {
+                self.relook_one(node, facts);
+            }
         }
+    }
+
+    /// The nodes that have the gates of a key and of those above it, the deepest first.
+    fn way(&self, queue: NodeId, key: KeyId, facts: &impl Facts) -> Vec<NodeId> {
+        facts.keys().chain(key).filter_map(|key| self.gated(key)).chain([queue]).collect()
     }
 
     /// Gates anywhere in a queue may have changed.
@@ -184,19 +179,26 @@ impl Tree {
     }
 
     /// The job that a node above was reserved for may be gone, or closed off.
-    pub(super) fn void_above(&mut self, mut node: NodeId, facts: &impl Facts) {
-        loop {
-            node = self.nodes[node].parent;
-            if node == NodeId::NONE {
-                return;
-            }
+    fn void_above(&mut self, node: NodeId, facts: &impl Facts) {
+        self.void_from(self.nodes[node].parent, facts);
+    }
+
+    /// The job that `node` or one above was reserved for may be gone: then others may go at once.
+    pub(super) fn void_from(&mut self, mut node: NodeId, facts: &impl Facts) {
+        while node != NodeId::NONE {
             if self.nodes[node].reserved.is_some() {
-                self.unpark(node);
-                self.look(node, facts);
-                self.rouse(node);
-                self.up(node, facts);
+                self.look_again(node, facts);
             }
+            node = self.nodes[node].parent;
         }
+    }
+
+    /// A node leaves where it waited, for its ring or to wait again.
+    fn look_again(&mut self, node: NodeId, facts: &impl Facts) {
+        self.unpark(node);
+        self.look(node, facts);
+        self.rouse(node);
+        self.up(node, facts);
     }
 
     /// Whether a node asks anything. Jobs of a key that has nodes below it hang in a leaf beside those: the gate of
@@ -207,12 +209,11 @@ impl Tree {
     }
 
     pub(super) fn spot(&self, node: NodeId) -> Spot {
-        let node = &self.nodes[node];
-        Spot { queue: self.roots[node.queue as usize].id, key: node.key }
+        Spot { queue: self.root(node).id, key: self.nodes[node].key }
     }
 
     /// A node may have something to give again: who waits for its queue is to look.
-    pub(super) fn rouse(&mut self, node: NodeId) {
+    fn rouse(&mut self, node: NodeId) {
         if self.nodes[node].place == Place::Open {
             let queue = self.spot(node).queue;
             if self.roused.last() != Some(&queue) {

@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "../driver/mod.rs"]
+mod driver;
 mod example;
 mod harness;
 mod judge;

@@ -1,19 +1,17 @@
-//! An engine that is driven step by step, for examples. It knows no rule.
+//! What examples are shown with: jobs, limits, and a driver that knows no rule.
+
+use std::ops::{Deref, DerefMut};
 
 use sluice_engine::*;
 
+use crate::driver::Driver;
+pub(crate) use crate::driver::queue;
 use crate::node::key;
 
 pub(crate) const SECOND: Span = Span::from_secs(1);
 
-/// One engine with one queue, its clock, and its log.
-pub(crate) struct Stage {
-    pub(crate) engine: Engine,
-    pub(crate) now: Now,
-    groups: Vec<(Now, Vec<Mutation>)>,
-    answers: Vec<(Ticket, Answer)>,
-    last_ticket: u64,
-}
+/// A driver of one queue, with what examples ask of it.
+pub(crate) struct Stage(Driver);
 
 /// A job in hand.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,10 +19,6 @@ pub(crate) struct Held {
     pub(crate) id: JobId,
     pub(crate) token: LeaseToken,
     pub(crate) key: String,
-}
-
-pub(crate) fn queue() -> QueueName {
-    QueueName::new("q").unwrap()
 }
 
 pub(crate) fn job(text: &str) -> JobSpec {
@@ -76,29 +70,9 @@ pub(crate) fn of_keys<const N: usize>(rules: [(&str, NodeSettings); N]) -> Queue
 
 impl Stage {
     pub(crate) fn with(patch: QueuePatch) -> Stage {
-        let now = Now { engine: Timestamp(500_000_000_000), wall: WallTime(1_700_000_000_000_000_000) };
-        let engine = Engine::new(EngineConfig::default());
-        let mut stage = Stage { engine, now, groups: Vec::new(), answers: Vec::new(), last_ticket: 0 };
+        let mut stage = Stage(Driver::at(500));
         stage.put(QueuePatch { priority_ageing: Some(Span::ZERO), ..patch });
         stage
-    }
-
-    pub(crate) fn put(&mut self, patch: QueuePatch) {
-        self.ask(Command::PutQueue(PutQueue { name: queue(), patch, version: None }));
-    }
-
-    pub(crate) fn ask(&mut self, command: Command) -> Ticket {
-        self.last_ticket += 1;
-        let ticket = Ticket(self.last_ticket);
-        self.step(Some((ticket, command)));
-        ticket
-    }
-
-    /// Time passes, and the engine is woken once at the end of it.
-    pub(crate) fn pass(&mut self, span: Span) {
-        self.now.engine = self.now.engine + span;
-        self.now.wall = self.now.wall + span;
-        self.step(None);
     }
 
     /// Time passes until the engine asks for it. How much.
@@ -112,11 +86,8 @@ impl Stage {
     pub(crate) fn enqueue(&mut self, jobs: Vec<JobSpec>) -> JobId {
         let enqueue =
             Enqueue { queue: queue(), jobs, request: None, batch_totals: Vec::new(), wait: Span::ZERO };
-        let ticket = self.ask(Command::Enqueue(enqueue));
-        match self.answer(ticket) {
-            Some(Ok(Outcome::Enqueued(enqueued))) => enqueued.first,
-            other => panic!("{other:?}"),
-        }
+        let Outcome::Enqueued(enqueued) = self.done(Command::Enqueue(enqueue)) else { unreachable!() };
+        enqueued.first
     }
 
     /// Leases up to so many now.
@@ -183,19 +154,17 @@ impl Stage {
         }
         self.engine = loader.finish(self.now).unwrap();
     }
+}
 
-    fn answer(&mut self, ticket: Ticket) -> Option<Answer> {
-        let at = self.answers.iter().position(|(of, _)| *of == ticket)?;
-        Some(self.answers.swap_remove(at).1)
+impl Deref for Stage {
+    type Target = Driver;
+    fn deref(&self) -> &Driver {
+        &self.0
     }
+}
 
-    fn step(&mut self, command: Option<(Ticket, Command)>) {
-        let mut effects = Effects::default();
-        if let Some((ticket, command)) = command {
-            self.engine.apply(ticket, command, self.now, &mut effects);
-        }
-        self.engine.wake(self.now, &mut effects);
-        self.answers.extend(effects.answers);
-        self.groups.push((self.now, effects.mutations));
+impl DerefMut for Stage {
+    fn deref_mut(&mut self) -> &mut Driver {
+        &mut self.0
     }
 }

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod deletion;
+#[path = "../driver/mod.rs"]
+mod driver;
 mod expiry;
 mod overflow;
 mod replay;

@@ -1,23 +1,15 @@
-//! An engine that is driven step by step, and what it said. It knows no rule.
+//! What rules are shown with: jobs, settings, and a driver that knows no rule.
 
-use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
 
 use bytes::Bytes;
 use sluice_engine::*;
 
-/// One engine, its clock, and its log.
-pub(crate) struct Stage {
-    pub(crate) engine: Engine,
-    pub(crate) now: Now,
-    /// The groups of its log, as a store would keep them.
-    pub(crate) groups: Vec<(Now, Vec<Mutation>)>,
-    answers: BTreeMap<Ticket, Answer>,
-    last_ticket: u64,
-}
+use crate::driver::Driver;
+pub(crate) use crate::driver::queue;
 
-pub(crate) fn queue() -> QueueName {
-    QueueName::new("q").unwrap()
-}
+/// A driver, with what these tests ask of it.
+pub(crate) struct Stage(Driver);
 
 pub(crate) fn key(text: &str) -> Key {
     Key::new(text.to_owned()).unwrap()
@@ -45,9 +37,7 @@ pub(crate) fn rule(pattern: &str, jobs: u64, overflow: OverflowPolicy) -> KeyRul
 
 impl Stage {
     pub(crate) fn new() -> Stage {
-        let now = Now { engine: Timestamp(1_000_000_000), wall: WallTime(1_700_000_000_000_000_000) };
-        let engine = Engine::new(EngineConfig::default());
-        Stage { engine, now, groups: Vec::new(), answers: BTreeMap::new(), last_ticket: 0 }
+        Stage(Driver::at(1))
     }
 
     /// A queue with these settings.
@@ -55,41 +45,6 @@ impl Stage {
         let mut stage = Stage::new();
         stage.put(patch);
         stage
-    }
-
-    pub(crate) fn put(&mut self, patch: QueuePatch) {
-        self.done(Command::PutQueue(PutQueue { name: queue(), patch, version: None }));
-    }
-
-    /// One step with one command. Its answer may come later.
-    pub(crate) fn ask(&mut self, command: Command) -> Ticket {
-        self.last_ticket += 1;
-        let ticket = Ticket(self.last_ticket);
-        self.step(Some((ticket, command)));
-        ticket
-    }
-
-    /// One step whose command is answered at once.
-    pub(crate) fn answered(&mut self, command: Command) -> Answer {
-        let ticket = self.ask(command);
-        self.answer(ticket).expect("it is answered at once")
-    }
-
-    /// One step whose command does what it is to do at once.
-    pub(crate) fn done(&mut self, command: Command) -> Outcome {
-        self.answered(command).expect("nothing stands in its way")
-    }
-
-    /// What came of a command, if it is known by now.
-    pub(crate) fn answer(&mut self, ticket: Ticket) -> Option<Answer> {
-        self.answers.remove(&ticket)
-    }
-
-    /// Time passes, and the engine is woken once at the end of it.
-    pub(crate) fn pass(&mut self, span: Span) {
-        self.now.engine = self.now.engine + span;
-        self.now.wall = self.now.wall + span;
-        self.step(None);
     }
 
     /// Puts jobs in; they find room.
@@ -130,14 +85,17 @@ impl Stage {
     pub(crate) fn state(&self, id: JobId) -> Option<JobState> {
         self.engine.job(id, self.now).map(|job| job.state)
     }
+}
 
-    fn step(&mut self, command: Option<(Ticket, Command)>) {
-        let mut effects = Effects::default();
-        if let Some((ticket, command)) = command {
-            self.engine.apply(ticket, command, self.now, &mut effects);
-        }
-        self.engine.wake(self.now, &mut effects);
-        self.answers.extend(effects.answers);
-        self.groups.push((self.now, effects.mutations));
+impl Deref for Stage {
+    type Target = Driver;
+    fn deref(&self) -> &Driver {
+        &self.0
+    }
+}
+
+impl DerefMut for Stage {
+    fn deref_mut(&mut self) -> &mut Driver {
+        &mut self.0
     }
 }

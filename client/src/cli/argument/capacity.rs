@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-use super::{node::node, span};
+use super::{node::node, settings, span};
 use crate::{
     proto::{FlowHintPolicy, FlowHintStep, KeyRule, OverflowPolicy},
     span_to_proto,
@@ -51,8 +51,7 @@ pub(in crate::cli) fn key_rule(text: &str) -> Result<Option<KeyRule>, String> {
     }
     // A key may hold a colon, a setting cannot.
     let (pattern, said) = text.rsplit_once(':').ok_or("write it as PATTERN:rate=20/1m,max_jobs=100")?;
-    let settings = node(said)?;
-    Ok(Some(KeyRule { key_pattern: pattern.to_owned(), settings: Some(settings) }))
+    Ok(Some(KeyRule { key_pattern: pattern.to_owned(), settings: Some(node(said)?) }))
 }
 
 /// `default`, `off`, or `medium-load=0.5,low=20/50ms`.
@@ -63,9 +62,8 @@ pub(in crate::cli) fn flow_hint(text: &str) -> Result<Hint, String> {
         "default" => return Ok(Hint(Some(policy))),
         _ => {}
     }
-    for setting in text.split(',') {
-        let (name, value) =
-            setting.split_once('=').ok_or_else(|| format!("`{setting}` is not NAME=VALUE"))?;
+    for setting in settings(text) {
+        let (name, value) = setting?;
         let load = || value.parse().map(Some).map_err(|_| format!("{name}: a number from 0 to 1"));
         match name {
             "medium-load" => policy.medium_load = load()?,

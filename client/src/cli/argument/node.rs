@@ -1,5 +1,7 @@
 //! How limits of a node are written on the command line: `rate=30/60s/5,quota=1000/24h,max_in_flight=10`.
 
+use std::str::FromStr;
+
 use clap::ValueEnum;
 
 use super::capacity::Overflow;
@@ -9,14 +11,10 @@ use crate::{
     span_to_proto,
 };
 
-/// Limits of a queue, or none.
-#[derive(Clone, Debug, PartialEq)]
-pub(in crate::cli) struct Limits(pub(in crate::cli) NodeSettings);
-
 /// `none`, or settings without a capacity.
-pub(in crate::cli) fn limits(text: &str) -> Result<Limits, String> {
+pub(in crate::cli) fn limits(text: &str) -> Result<NodeSettings, String> {
     if text == "none" {
-        return Ok(Limits(NodeSettings::default()));
+        return Ok(NodeSettings::default());
     }
     let settings = node(text)?;
     let has_capacity =
@@ -24,17 +22,14 @@ pub(in crate::cli) fn limits(text: &str) -> Result<Limits, String> {
     if has_capacity {
         return Err("a queue's capacity is said with --max-jobs, --max-bytes and --overflow".to_owned());
     }
-    Ok(Limits(settings))
+    Ok(settings)
 }
 
 /// Settings of a node, separated by commas; windows may come several times.
 pub(super) fn node(text: &str) -> Result<NodeSettings, String> {
     let mut settings = NodeSettings::default();
-    for setting in text.split(',') {
-        let (name, value) =
-            setting.split_once('=').ok_or_else(|| format!("`{setting}` is not NAME=VALUE"))?;
-        let number = || value.parse().map(Some).map_err(|_| format!("{name}: a whole number"));
-        let small = || value.parse().map(Some).map_err(|_| format!("{name}: a whole number"));
+    for setting in super::settings(text) {
+        let (name, value) = setting?;
         let mut put = |kind, unit| -> Result<(), String> {
             settings.windows.push(window(name, value, kind, unit)?);
             Ok(())
@@ -44,13 +39,13 @@ pub(super) fn node(text: &str) -> Result<NodeSettings, String> {
             "rate_cost" => put(WindowKind::Rate, WindowUnit::Cost)?,
             "quota" => put(WindowKind::Quota, WindowUnit::Jobs)?,
             "quota_cost" => put(WindowKind::Quota, WindowUnit::Cost)?,
-            "max_in_flight" => settings.max_in_flight = small()?,
-            "weight" => settings.weight = small()?,
+            "max_in_flight" => settings.max_in_flight = Some(number(name, value)?),
+            "weight" => settings.weight = Some(number(name, value)?),
             "ordered" => {
                 settings.ordered = value.parse().map_err(|_| format!("{name}: true or false"))?;
             }
-            "max_jobs" => settings.max_jobs = number()?,
-            "max_bytes" => settings.max_bytes = number()?,
+            "max_jobs" => settings.max_jobs = Some(number(name, value)?),
+            "max_bytes" => settings.max_bytes = Some(number(name, value)?),
             "overflow" => settings.overflow_policy = Overflow::from_str(value, false)?.into_proto().into(),
             _ => {
                 return Err(format!(
@@ -61,6 +56,10 @@ pub(super) fn node(text: &str) -> Result<NodeSettings, String> {
         }
     }
     Ok(settings)
+}
+
+fn number<N: FromStr>(name: &str, value: &str) -> Result<N, String> {
+    value.parse().map_err(|_| format!("{name}: a whole number"))
 }
 
 /// `AMOUNT/PERIOD`, of a rate also `AMOUNT/PERIOD/BURST`.
@@ -92,7 +91,7 @@ mod tests {
 
     #[test]
     fn limits_are_read() {
-        let Limits(said) =
+        let said =
             limits("rate=30/60s/5,quota_cost=1000/24h,max_in_flight=10,weight=3,ordered=true").unwrap();
         let period = |seconds| Some(Duration { seconds, nanos: 0 });
         let [rate, quota] = said.windows[..] else { panic!("{said:?}") };
@@ -105,7 +104,7 @@ mod tests {
             (WindowKind::Quota, WindowUnit::Cost, period(86_400))
         );
         assert_eq!((said.max_in_flight, said.weight, said.ordered), (Some(10), Some(3), true));
-        assert_eq!(limits("none"), Ok(Limits(NodeSettings::default())));
+        assert_eq!(limits("none"), Ok(NodeSettings::default()));
         for wrong in [
             "",
             "rate",

@@ -7,12 +7,12 @@ use prost_types::FieldMask;
 
 use super::super::{
     Session,
-    argument::{Hint, Limit, Limits, Overflow, flow_hint, key_rule, limit, limits, span},
+    argument::{Hint, Limit, Overflow, flow_hint, key_rule, limit, limits, span},
     error::CliError,
     view::QueueView,
 };
 use crate::{
-    proto::{self, CapacityReserve, KeyRule, OverflowPolicy, PutQueueRequest, RetryPolicy},
+    proto::{self, CapacityReserve, KeyRule, NodeSettings, OverflowPolicy, PutQueueRequest, RetryPolicy},
     span_to_proto,
 };
 
@@ -57,7 +57,7 @@ pub(in crate::cli) struct Put {
     /// cost, up to 4 of these; max_in_flight=N, ordered=true; separated by commas; none is no limit. A new queue's
     /// default: none.
     #[arg(long, value_parser = limits, value_name = "LIMITS|none")]
-    limits: Option<Limits>,
+    limits: Option<NodeSettings>,
     /// What holds for keys: PATTERN is 1 to 3 segments, `*` stands for any characters of one; after `:` any of
     /// the above, weight=N, max_jobs=N, max_bytes=N and overflow=reject|drop-oldest|wait. May be given several times, the first that
     /// matches holds, and takes the place of all rules there are; an empty one removes them. Default: leave them.
@@ -169,7 +169,7 @@ impl Put {
             retention_bytes: self.retention_bytes,
             dead_retention: self.dead_retention.map(span_to_proto),
             priority_ageing: self.priority_ageing.map(span_to_proto),
-            settings: self.limits.map(|Limits(settings)| settings),
+            settings: self.limits,
             key_rules: self.key_rules.into_iter().flatten().collect(),
             etag: self.etag,
             flow_hint: self.flow_hint.and_then(|Hint(policy)| policy),

@@ -18,14 +18,12 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use crate::{Delivery, Failure, Outcome, proto::Job};
+use crate::{Delivery, Failure, Outcome, proto::Job, worker::MAX_RESULT_BYTES};
 
 /// The command says: slow down. EX_TEMPFAIL of sysexits.h.
 const THROTTLED: i32 = 75;
 /// The command says: this will never succeed. EX_DATAERR of sysexits.h.
 const REJECTED: i32 = 65;
-/// Bytes of stdout that are the result; the rest is let go.
-const MAX_RESULT_BYTES: usize = 64 << 10;
 /// Bytes of a line of stderr that are kept.
 const MAX_ERROR_BYTES: usize = 4 << 10;
 /// How long a child of the command that outlives it may hold on to its output.

@@ -21,13 +21,8 @@ use hyper_util::{
 use tokio::time::{Instant, timeout_at};
 
 pub(super) use self::option::HttpOptions;
-use self::{
-    answer::Answer,
-    body::{Beginning, MAX_BODY_BYTES},
-    request::Target,
-    status::Meanings,
-};
-use crate::{Delivery, Failure, Outcome};
+use self::{answer::Answer, body::Beginning, request::Target, status::Meanings};
+use crate::{Delivery, Failure, Outcome, worker::MAX_RESULT_BYTES};
 
 /// How long a connection may lie idle before it is closed from our side. Many services close theirs after five
 /// seconds: a request that crosses such an end on its way is lost, and counts as failed.
@@ -90,7 +85,7 @@ impl Http {
                     let job_id = &delivery.job.job_id;
                     tracing::warn!(
                         job_id,
-                        "the answer is longer than {MAX_BODY_BYTES} bytes: the result is cut"
+                        "the answer is longer than {MAX_RESULT_BYTES} bytes: the result is cut"
                     );
                 }
                 answer.into_outcome(&self.meanings)

@@ -1,10 +1,9 @@
-//! The body of an answer: its beginning, however long it is.
+//! The body of an answer: its beginning, however long it is, up to the bound of a result.
 
 use http_body_util::BodyExt;
 use hyper::body::Body;
 
-/// Bytes of a body that are read and kept: the bound of a result.
-pub(super) const MAX_BODY_BYTES: usize = 64 << 10;
+use crate::worker::MAX_RESULT_BYTES;
 
 /// What was read of a body.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -26,7 +25,7 @@ impl Beginning {
             // Trailers say nothing to us.
             let Ok(data) = frame?.into_data() else { continue };
             let data = data.as_ref();
-            let room = MAX_BODY_BYTES - self.bytes.len();
+            let room = MAX_RESULT_BYTES - self.bytes.len();
             self.is_cut = data.len() > room;
             self.bytes.extend_from_slice(&data[..data.len().min(room)]);
         }
@@ -54,10 +53,10 @@ mod tests {
     #[tokio::test]
     async fn body_is_kept_up_to_the_bound() {
         assert_eq!(beginning(0).await, Beginning::default());
-        let whole = beginning(MAX_BODY_BYTES).await;
-        assert_eq!((whole.bytes.len(), whole.is_cut), (MAX_BODY_BYTES, false));
-        let cut = beginning(MAX_BODY_BYTES + 1).await;
-        assert_eq!((cut.bytes.len(), cut.is_cut), (MAX_BODY_BYTES, true));
+        let whole = beginning(MAX_RESULT_BYTES).await;
+        assert_eq!((whole.bytes.len(), whole.is_cut), (MAX_RESULT_BYTES, false));
+        let cut = beginning(MAX_RESULT_BYTES + 1).await;
+        assert_eq!((cut.bytes.len(), cut.is_cut), (MAX_RESULT_BYTES, true));
     }
 
     #[tokio::test]
@@ -66,7 +65,7 @@ mod tests {
         let endless = StreamBody::new(stream::repeat_with(chunk));
         let mut beginning = Beginning::default();
         beginning.read(endless).await.unwrap();
-        assert_eq!((beginning.bytes.len(), beginning.is_cut), (MAX_BODY_BYTES, true));
+        assert_eq!((beginning.bytes.len(), beginning.is_cut), (MAX_RESULT_BYTES, true));
     }
 
     #[tokio::test]

@@ -28,17 +28,14 @@ impl Target {
     /// An error does not repeat the URL: there may be a secret in it.
     pub(super) fn new(url: &str, own: HeaderMap) -> Result<Target, String> {
         let url: Uri = url.parse().map_err(|error| format!("--http is not a URL: {error}"))?;
-        let https = url.scheme() == Some(&Scheme::HTTPS);
-        let Some(authority) = url.authority() else {
-            return Err("--http is not a URL such as http://127.0.0.1:8080/hook".to_owned());
-        };
-        if https {
+        if url.scheme() == Some(&Scheme::HTTPS) {
             return Err("--http speaks http:// only; for https:// go through a proxy at hand, or use --exec with curl"
                 .to_owned());
         }
-        if url.scheme() != Some(&Scheme::HTTP) || authority.host().is_empty() {
+        let host = url.authority().filter(|authority| !authority.host().is_empty());
+        let Some(authority) = host.filter(|_| url.scheme() == Some(&Scheme::HTTP)) else {
             return Err("--http is not a URL such as http://127.0.0.1:8080/hook".to_owned());
-        }
+        };
         if authority.as_str().contains('@') {
             return Err(
                 "--http takes no name or password in its URL: say --header 'Authorization: …'".to_owned()
