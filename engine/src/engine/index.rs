@@ -115,7 +115,10 @@ impl Index {
         let desk = self.desks.get_mut(&queue).expect("every queue has a desk");
         self.tree.set_ageing(desk.node, settings.priority_ageing);
         desk.has_slots = settings.nodes().any(NodeSettings::has_slots);
-        if (&settings.node, &settings.key_rules) != (&before.node, &before.key_rules) {
+        // By another ageing another job may be next than the one that a node waits for.
+        if settings.priority_ageing != before.priority_ageing
+            || (&settings.node, &settings.key_rules) != (&before.node, &before.key_rules)
+        {
             self.tree.relook_all(desk.node, &Doors::of(ledger, queue, now));
         }
         let had_lines = std::mem::replace(&mut desk.has_key_lines, has_key_lines(settings));

@@ -109,6 +109,22 @@ fn cheap_jobs_go_at_once_when_the_dear_one_before_them_is_given_up() {
 }
 
 #[test]
+fn what_is_reserved_for_an_aged_job_is_free_when_nothing_ages_any_more() {
+    let ageing = |span| QueuePatch { priority_ageing: Some(span), ..QueuePatch::default() };
+    let mut stage = Stage::with(of_keys([("a", cost_rate(1, 5))]));
+    stage.put(ageing(SECOND));
+    stage.enqueue(vec![dear("a/x", 4)]);
+    assert_eq!(stage.lease(1).len(), 1);
+    // Aged past the urgent one, and too dear for now.
+    stage.enqueue(vec![dear("a/y", 5)]);
+    stage.pass(Span::from_millis(1_500));
+    let urgent = stage.enqueue(vec![JobSpec { priority: Priority::new(5).unwrap(), ..dear("a/z", 1) }]);
+    assert_eq!(stage.lease(9), []);
+    stage.put(ageing(Span::ZERO));
+    assert_eq!(stage.lease(1)[0].id, urgent);
+}
+
+#[test]
 fn job_dearer_than_ever_fits_goes_when_all_is_repaid_and_is_repaid_whole() {
     let mut stage = Stage::with(of_queue(cost_rate(1, 2)));
     stage.enqueue(vec![dear("a", 1), dear("a", 7), dear("a", 1)]);
