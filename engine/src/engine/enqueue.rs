@@ -1,8 +1,10 @@
 //! Jobs come in: at once, when there is room for them, or not at all.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::mem;
 use std::sync::Arc;
+
+use hashbrown::HashMap;
 
 use crate::bound::{MAX_BATCHES, MAX_KEYS_FORGOTTEN_PER_STEP};
 use crate::command::Enqueue;
@@ -127,7 +129,7 @@ impl Engine {
             self.ledger.idempotency.forget(queue, window, now.engine, limit);
         }
         let mut duplicates = Vec::new();
-        let mut here = HashMap::new();
+        let mut here = HashMap::with_capacity(jobs.len());
         let mut next = self.next_serial();
         for (at, job) in jobs.iter().enumerate() {
             let known = job.idempotency.and_then(|hash| {

@@ -43,7 +43,7 @@ impl Fields {
         let ttl = self.span(at.then("ttl"), spec.ttl, SHORTEST..=MAX_SPAN);
         let idempotency_key = self.id(at.then("idempotency_key"), &spec.idempotency_key);
         let batch = self.batch(at.then("batch_id"), &spec.batch_id);
-        let has_key = !spec.idempotency_key.is_empty();
+        let hash = (!spec.idempotency_key.is_empty()).then(|| idempotency::hash(&spec.idempotency_key));
         Some(JobSpec {
             payload: spec.payload,
             key: key?,
@@ -54,10 +54,10 @@ impl Fields {
             attributes: Attributes {
                 labels: labels?,
                 content_type: content_type.map(|()| spec.content_type.into_boxed_str())?,
-                idempotency_key: idempotency_key.map(|()| spec.idempotency_key.clone().into_boxed_str())?,
+                idempotency_key: idempotency_key.map(|()| spec.idempotency_key.into_boxed_str())?,
             },
             ttl: ttl?,
-            idempotency: has_key.then(|| idempotency::hash(&spec.idempotency_key)),
+            idempotency: hash,
             batch: batch?,
         })
     }
