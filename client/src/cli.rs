@@ -17,6 +17,7 @@ mod get;
 mod jobs;
 mod keys;
 mod lease;
+mod limit;
 mod log;
 mod nack;
 mod output;
@@ -102,6 +103,9 @@ enum Command {
     /// Settings and capacity of queues.
     #[command(subcommand)]
     Queue(queue::Queue),
+    /// Limits that queues share, and tokens without a job.
+    #[command(subcommand)]
+    Limit(limit::Limit),
     Keys(keys::Keys),
     /// The dead-letter tree.
     #[command(subcommand)]
@@ -156,6 +160,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Watch(command) => command.run(&session).await,
         Command::Drain(command) => command.run(&session).await,
         Command::Queue(command) => command.run(&session).await,
+        Command::Limit(command) => command.run(&session).await,
         Command::Dead(command) => command.run(&session).await,
         Command::Jobs(command) => command.run(&session).await,
         Command::Stats(command) => command.run(&session).await,

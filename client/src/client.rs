@@ -5,6 +5,7 @@ mod admin;
 mod builder;
 mod connector;
 mod job;
+mod limit;
 mod pool;
 mod queue;
 

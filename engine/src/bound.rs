@@ -120,6 +120,10 @@ pub const MAX_WEIGHT: u32 = 1_000;
 pub const MAX_PARKED_PER_STEP: usize = 4_096;
 /// Nodes of which one step looks whether their debt is past, besides two for each that it made.
 pub const MIN_GATES_SWEPT_PER_STEP: usize = 64;
+/// Shared limits: all are said again whenever the log lets go of a segment.
+pub const MAX_LIMITS: usize = 1_000;
+/// AcquireLimit calls that may wait at a time, over all nodes.
+pub const MAX_WAITING_ACQUIRES: usize = 10_000;
 /// How long a node is frozen at first when a worker says THROTTLED and no time; then twice as long each time,
 pub const FIRST_FREEZE: Span = Span::from_secs(1);
 /// up to this many doublings: 1, 2, 4, 8, 16 s;

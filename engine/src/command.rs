@@ -7,7 +7,8 @@ use bytes::Bytes;
 
 use crate::id::{JobId, LeaseToken, QueueId, Ticket};
 use crate::job::{JobError, JobSpec, JobState, Priority, Start};
-use crate::name::{BatchName, Key, QueueName};
+use crate::limit::LimitPatch;
+use crate::name::{BatchName, Key, LimitName, QueueName};
 use crate::queue::QueueVersion;
 use crate::settings::QueuePatch;
 use crate::time::{Span, WallTime};
@@ -46,7 +47,13 @@ pub enum Command {
     /// Remove a queue.
     DeleteQueue(DeleteQueue),
     /// Let a frozen node go on.
-    ResetNode(ResetNode),
+    ResetNode(NodeName),
+    /// Make a shared limit or change its settings.
+    PutLimit(PutLimit),
+    /// Remove a shared limit.
+    DeleteLimit(LimitName),
+    /// Take tokens without a job.
+    Acquire(Acquire),
     /// Say again what limits know of nodes, from this number on: a bounded bit of it. A backup begins with it.
     RestateNodes(u32),
 }
@@ -96,13 +103,35 @@ pub struct Enqueue {
     pub wait: Span,
 }
 
-/// See [`Command::ResetNode`].
+/// A node, as people name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NodeName {
+    /// A shared limit.
+    Limit(LimitName),
+    /// A key of a queue; the empty one: the queue itself.
+    Key(QueueName, Key),
+}
+
+/// See [`Command::PutLimit`].
 #[derive(Clone, Debug, PartialEq)]
-pub struct ResetNode {
-    /// The queue.
-    pub queue: QueueName,
-    /// The node; empty: the queue itself.
-    pub key: Key,
+pub struct PutLimit {
+    /// Which.
+    pub name: LimitName,
+    /// What is to change.
+    pub patch: LimitPatch,
+    /// Only if this is still the version of the settings.
+    pub version: Option<QueueVersion>,
+}
+
+/// See [`Command::Acquire`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Acquire {
+    /// Of which node, and of all above it.
+    pub node: NodeName,
+    /// What it costs. At least 1.
+    pub cost: u64,
+    /// How long to wait; zero: not at all.
+    pub wait: Span,
 }
 
 /// See [`Command::Lease`].
@@ -151,8 +180,17 @@ pub struct Nack {
     pub error: Option<Box<JobError>>,
     /// Not before this much from now.
     pub retry_after: Option<Span>,
-    /// THROTTLED: which node was too much, by how many segments of the key; 0: the queue. None: the key.
-    pub scope: Option<u8>,
+    /// THROTTLED: which node was too much. None: the key.
+    pub scope: Option<ThrottleScope>,
+}
+
+/// A node on the way of a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ThrottleScope {
+    /// So many segments of its key; 0: the queue.
+    Segments(u8),
+    /// The shared limit of its queue.
+    Limit(LimitName),
 }
 
 /// Why a worker gives a job back.

@@ -1,6 +1,7 @@
 //! Decides. Everything it changes it says in mutations: the ledger changes by them, and what is derived
 //! from the facts (the [`Index`]) follows.
 
+mod acquire;
 mod block;
 mod capacity;
 mod change;
@@ -10,9 +11,11 @@ mod doors;
 mod due;
 mod enqueue;
 mod freeze;
+mod grant;
 mod history;
 mod index;
 mod lease;
+mod limit;
 mod line;
 mod queue;
 mod rate;
@@ -24,6 +27,7 @@ mod waiting;
 
 use crate::bound::{DEFAULT_IDEMPOTENCY_KEYS, MAX_NODES_RESTATED, MAX_WAKES_PER_STEP};
 use crate::command::Command;
+use crate::engine::acquire::Acquires;
 use crate::engine::doors::Doors;
 use crate::engine::index::Index;
 use crate::engine::room::WaitingRoom;
@@ -80,6 +84,7 @@ pub struct Engine {
     index: Index,
     waiting: Waiting,
     room: WaitingRoom,
+    acquires: Acquires,
     /// The deleted queue that is being cleared away, whose jobs before this one are gone.
     clearing: Option<(QueueId, JobId)>,
     /// Whether a queue was deleted in this step.
@@ -107,6 +112,7 @@ impl Engine {
             index,
             waiting: Waiting::default(),
             room: WaitingRoom::default(),
+            acquires: Acquires::default(),
             clearing: None,
             just_deleted: false,
             stirred: Vec::new(),
@@ -122,7 +128,7 @@ impl Engine {
             Command::PutQueue(put) => self.put_queue(put, now, effects),
             Command::Enqueue(enqueue) => return self.enqueue(ticket, enqueue, now, effects),
             Command::Lease(lease) => return self.lease(ticket, lease, now, effects),
-            Command::Abandon(gone) => return self.abandon(gone, effects),
+            Command::Abandon(gone) => return self.abandon(gone, now, effects),
             Command::Ack(acks) => self.ack(acks, now, effects),
             Command::Nack(nacks) => self.nack(nacks, now, effects),
             Command::Extend(extensions) => self.extend(extensions, now, effects),
@@ -132,7 +138,10 @@ impl Engine {
             Command::Requeue(requeue) => self.requeue(requeue, now, effects),
             Command::Purge(sweep) => self.purge(sweep, now, effects),
             Command::DeleteQueue(delete) => self.delete_queue(&delete, now, effects),
-            Command::ResetNode(reset) => self.reset_node(reset, now, effects),
+            Command::ResetNode(node) => self.reset_node(&node, now, effects),
+            Command::PutLimit(put) => self.put_limit(put, now, effects),
+            Command::DeleteLimit(name) => self.delete_limit(&name, now, effects),
+            Command::Acquire(acquire) => return self.acquire(ticket, acquire, now, effects),
             Command::RestateNodes(first) => self.restate_nodes(first, now, effects),
         };
         effects.answers.push((ticket, answer));
@@ -147,7 +156,9 @@ impl Engine {
         self.forget(now, effects);
         self.clear_deleted(now, effects);
         self.serve_room(now, effects);
+        self.begin_acquires(now, effects);
         self.serve_waiting(now, effects);
+        self.end_acquires(now, effects);
         self.update_levels(now, effects);
     }
 
@@ -159,8 +170,13 @@ impl Engine {
     }
 
     /// Whoever waited under this ticket is gone.
-    fn abandon(&mut self, gone: Ticket, effects: &mut Effects) {
-        self.waiting.remove(gone);
+    fn abandon(&mut self, gone: Ticket, now: Now, effects: &mut Effects) {
+        if let Some(lease) = self.waiting.take(gone)
+            && let Some(queue) = self.ledger.find_queue(&lease.queue)
+        {
+            self.follow_want(queue.record.id, now);
+        }
+        self.acquires.remove(gone);
         if let Some(queue) = self.room.remove(gone) {
             effects.touch(queue);
         }
@@ -170,7 +186,7 @@ impl Engine {
     #[must_use]
     pub fn next_wake(&self, now: Now) -> Option<Timestamp> {
         let clearing = self.ledger.first_deleted().map(|_| now.engine);
-        let timeouts = [self.waiting.next_timeout(), self.room.next_timeout()];
+        let timeouts = [self.waiting.next_timeout(), self.room.next_timeout(), self.acquires.next_wake()];
         let parked = self.next_parked();
         [self.next_due(now), self.next_forget(), clearing, parked].into_iter().chain(timeouts).flatten().min()
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::id::{JobId, LeaseToken, QueueId};
 use crate::mutation::ReturnCause;
-use crate::name::{BatchName, Key, QueueName};
+use crate::name::{BatchName, Key, LimitName, QueueName};
 use crate::retry::{RetryPatch, RetryPolicy};
 use crate::time::{Span, Timestamp, WallTime};
 
@@ -244,8 +244,10 @@ pub struct JobView {
 pub struct Block {
     /// What closes it.
     pub kind: BlockKind,
-    /// Where: a key, or what keys begin with; empty: the queue.
+    /// Where: a key, or what keys begin with; empty: the queue, or the limit.
     pub key: Key,
+    /// Where, if it is at a shared limit.
+    pub limit: Option<LimitName>,
     /// When it opens, unless others go before or it is told to open; none: nobody can know.
     pub until: Option<WallTime>,
 }

@@ -7,6 +7,7 @@ mod gate;
 pub(crate) mod idempotency;
 pub(crate) mod jobs;
 pub(crate) mod keys;
+pub(crate) mod limits;
 pub(crate) mod requests;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +25,7 @@ use crate::ledger::idempotency::Idempotency;
 pub use crate::ledger::idempotency::IdempotencyRecord;
 use crate::ledger::jobs::{Job, Jobs, Slot};
 use crate::ledger::keys::Keys;
+use crate::ledger::limits::Limits;
 use crate::ledger::requests::Requests;
 use crate::limit::NodeSettings;
 use crate::mutation::{Charge, Mutation, Next, ReturnCause};
@@ -65,6 +67,7 @@ pub struct Ledger {
     pub(crate) batches: Batches,
     pub(crate) idempotency: Idempotency,
     pub(crate) flow: Flow,
+    pub(crate) limits: Limits,
     queues: BTreeMap<QueueId, Queue>,
     by_name: BTreeMap<QueueName, QueueId>,
     drains: BTreeMap<u128, DrainRecord>,
@@ -88,6 +91,8 @@ pub(crate) struct Queue {
     gates: u32,
     /// Whether its settings limit any node.
     limited: bool,
+    /// The shared limit it hangs under.
+    pub(crate) limit: Option<QueueId>,
 }
 
 /// Which facts already include the mutation at hand: a replay meets records that are younger than the log.
@@ -286,6 +291,11 @@ impl Ledger {
         self.queues.get(&queue).is_some_and(|queue| !queue.record.deleted)
     }
 
+    /// A queue of this number; none when it is gone, or a shared limit's.
+    pub(crate) fn queue_at(&self, id: QueueId) -> Option<&Queue> {
+        self.queues.get(&id)
+    }
+
     pub(crate) fn put_queue(&mut self, record: QueueRecord) {
         self.raise_last_queue(record.id);
         if record.deleted {
@@ -297,7 +307,7 @@ impl Ledger {
             // Of two queues of one name the older is deleted, though a replay may not know it yet.
             self.by_name.insert(record.name.clone(), record.id);
         }
-        let limited = record.settings.nodes().any(NodeSettings::is_limited);
+        let (id, limited) = (record.id, record.settings.nodes().any(NodeSettings::is_limited));
         match self.queues.get_mut(&record.id) {
             Some(queue) => {
                 queue.record = record;
@@ -312,10 +322,12 @@ impl Ledger {
                     gate: GateId::NONE,
                     gates: 0,
                     limited,
+                    limit: None,
                 };
-                self.queues.insert(queue.record.id, queue);
+                self.queues.insert(id, queue);
             }
         }
+        self.hang(id);
     }
 
     pub(crate) fn put_drain(&mut self, record: DrainRecord) {
@@ -444,6 +456,8 @@ impl Ledger {
             }
             Mutation::NodeState { queue, key, state } => self.put_node_state(*queue, key, state),
             Mutation::NodeReset { queue, key } => self.reset(*queue, key),
+            Mutation::LimitPut(record) => self.put_limit(record, now.engine),
+            Mutation::LimitDeleted { limit } => self.remove_limit(*limit),
             Mutation::Extended { id, expire } => {
                 self.change(*id, covered, |job| {
                     job.set_due(Some(Due::Engine(*expire)));
@@ -583,6 +597,7 @@ impl Ledger {
                     if self.by_name.get(&known.record.name) == Some(queue) {
                         self.by_name.remove(&known.record.name);
                     }
+                    self.hang(*queue);
                     self.queues.remove(queue);
                     self.deleted.remove(queue);
                     self.idempotency.forget_queue(*queue);
@@ -643,6 +658,7 @@ impl Ledger {
     fn insert(&mut self, job: Job) -> Slot {
         let queue = self.queues.get_mut(&job.queue).expect("checked by the caller");
         queue.enter(&job);
+        self.limits.enter(queue.limit, job.state);
         self.keys.enter(job.key, job.state, job.bytes);
         self.batches.enter(job.batch, job.state);
         self.jobs.insert(job)
@@ -664,7 +680,9 @@ impl Ledger {
         let (_, job) = self.jobs.remove(id)?;
         self.keys.leave(job.key, job.state, job.bytes);
         self.batches.leave(job.batch, job.state);
-        self.queues.get_mut(&job.queue).expect("jobs name queues that exist").leave(&job);
+        let queue = self.queues.get_mut(&job.queue).expect("jobs name queues that exist");
+        queue.leave(&job);
+        self.limits.leave(queue.limit, job.state);
         Some(job)
     }
 
@@ -711,10 +729,12 @@ impl Ledger {
         let job = self.jobs.at_mut(slot);
         let queue = self.queues.get_mut(&job.queue).expect("jobs name queues that exist");
         queue.leave(job);
+        self.limits.leave(queue.limit, job.state);
         self.keys.leave(job.key, job.state, job.bytes);
         self.batches.leave(job.batch, job.state);
         job.state = to(job);
         queue.enter(job);
+        self.limits.enter(queue.limit, job.state);
         self.keys.enter(job.key, job.state, job.bytes);
         self.batches.enter(job.batch, job.state);
         Some(queue.record.id)

@@ -33,8 +33,8 @@ mod timer;
 mod tree;
 
 pub use command::{
-    Ack, Command, DeleteQueue, Drain, Enqueue, Extension, JobQuery, Lease, Nack, NackReason, PutQueue,
-    RequestKey, Requeue, ResetNode, StateSet, Sweep, Update,
+    Ack, Acquire, Command, DeleteQueue, Drain, Enqueue, Extension, JobQuery, Lease, Nack, NackReason,
+    NodeName, PutLimit, PutQueue, RequestKey, Requeue, StateSet, Sweep, ThrottleScope, Update,
 };
 pub use engine::{Effects, Engine, EngineConfig, JobsPage};
 pub use id::{JobId, LeaseToken, QueueId, Ticket};
@@ -43,12 +43,13 @@ pub use job::{
     JobView, LeasedJob, Priority, Start,
 };
 pub use ledger::{DrainRecord, IdempotencyRecord, Ledger, Meter, NodeState, Quota, RequestRecord};
-pub use limit::{NodeSettings, Unit, Window, WindowKind};
+pub use limit::{LimitPatch, LimitRecord, LimitSettings, LimitView, NodeSettings, Unit, Window, WindowKind};
 pub use loader::{LoadError, Loader};
 pub use mutation::{Charge, Mutation, Next, ReturnCause};
-pub use name::{BatchName, Key, KeyPattern, NameError, QueueName, is_like};
+pub use name::{BatchName, Key, KeyPattern, LimitName, NameError, QueueName, is_like};
 pub use outcome::{
-    Answer, Besides, Drained, Enqueued, Extended, Full, ItemRefusal, Leased, Nacked, Outcome, Refusal,
+    Acquired, Answer, Besides, Drained, Enqueued, Extended, Full, ItemRefusal, Leased, Nacked, Outcome,
+    Refusal,
 };
 pub use queue::{
     BatchRecord, BatchState, BatchView, KeyStatus, KeysPage, Level, QueueRates, QueueRecord, QueueStatus,

@@ -1,6 +1,10 @@
-//! What a node of the dispatch tree may let through, and how often: a queue, or a key of it.
+//! What a node of the dispatch tree may let through, and how often: a shared limit, a queue, or a key of it.
 
-use crate::time::Span;
+use crate::bound::MAX_SPAN;
+use crate::id::QueueId;
+use crate::name::LimitName;
+use crate::queue::QueueVersion;
+use crate::time::{Span, WallTime};
 
 /// What can be set on a node.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,6 +17,56 @@ pub struct NodeSettings {
     pub weight: u32,
     /// Whether its jobs go strictly one after another: one in flight, and one that is to be retried holds the rest.
     pub ordered: bool,
+}
+
+/// A limit that queues share, as the store keeps it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LimitRecord {
+    /// Its number. Limits and queues have no number in common.
+    pub id: QueueId,
+    /// Its name.
+    pub name: LimitName,
+    /// What it lets through.
+    pub settings: LimitSettings,
+    /// Grows with each change of the settings.
+    pub version: u64,
+}
+
+/// What can be set on a shared limit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LimitSettings {
+    /// What goes through it. Neither weighed nor ordered.
+    pub node: NodeSettings,
+    /// How long a queue's job waits here to count as one priority more urgent than others'; zero: never.
+    pub priority_ageing: Span,
+}
+
+/// The settings that are to change.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LimitPatch {
+    /// See [`LimitSettings::node`].
+    pub node: Option<NodeSettings>,
+    /// See [`LimitSettings::priority_ageing`].
+    pub priority_ageing: Option<Span>,
+}
+
+/// A shared limit as it is shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LimitView {
+    /// Its name.
+    pub name: LimitName,
+    /// Its settings.
+    pub settings: LimitSettings,
+    /// Which settings they are.
+    pub version: QueueVersion,
+    /// Queues that hang under it.
+    pub queues: u64,
+    /// Jobs of theirs that workers hold.
+    pub in_flight: u64,
+    /// Units that may go now, of the window that has the fewest; none: it has no window.
+    pub tokens: Option<u64>,
+    /// Until when nothing goes, because the downstream said so.
+    pub frozen_until: Option<WallTime>,
 }
 
 /// So much in so much time.
@@ -54,6 +108,31 @@ pub enum Unit {
 impl Default for NodeSettings {
     fn default() -> NodeSettings {
         NodeSettings { windows: Vec::new(), max_in_flight: None, weight: 1, ordered: false }
+    }
+}
+
+impl Default for LimitSettings {
+    fn default() -> LimitSettings {
+        LimitSettings { node: NodeSettings::default(), priority_ageing: Span::from_secs(60) }
+    }
+}
+
+impl LimitPatch {
+    /// `base` with what is to change.
+    #[must_use]
+    pub fn over(&self, base: &LimitSettings) -> LimitSettings {
+        LimitSettings {
+            node: self.node.clone().unwrap_or_else(|| base.node.clone()),
+            priority_ageing: self.priority_ageing.unwrap_or(base.priority_ageing).min(MAX_SPAN),
+        }
+    }
+}
+
+impl LimitRecord {
+    /// Which settings these are.
+    #[must_use]
+    pub fn version(&self) -> QueueVersion {
+        QueueVersion { queue: self.id, number: self.version }
     }
 }
 

@@ -9,6 +9,7 @@ use crate::command::RequestKey;
 use crate::id::{JobId, QueueId};
 use crate::job::{Due, JobError, JobSpec, Priority};
 use crate::ledger::NodeState;
+use crate::limit::LimitRecord;
 use crate::name::{BatchName, Key, QueueName};
 use crate::outcome::Enqueued;
 use crate::settings::QueueSettings;
@@ -68,7 +69,7 @@ pub enum Mutation {
     },
     /// Jobs that were leased went through limits: so much counts there.
     Charged {
-        /// Their queue.
+        /// Their queue; where tokens of a shared limit were taken, its number.
         queue: QueueId,
         /// By key.
         charges: Vec<Charge>,
@@ -99,6 +100,13 @@ pub enum Mutation {
         queue: QueueId,
         /// The node; empty: the queue itself.
         key: Key,
+    },
+    /// A shared limit came into being or was changed. Said again before what it follows from is let go.
+    LimitPut(Box<LimitRecord>),
+    /// A shared limit is no more.
+    LimitDeleted {
+        /// Its number.
+        limit: QueueId,
     },
     /// A lease ends at another time.
     Extended {

@@ -14,6 +14,9 @@ pub use pattern::{KeyPattern, is_like};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QueueName(Arc<str>);
 
+/// The name of a shared limit, of the same form.
+pub type LimitName = QueueName;
+
 /// A path of up to three segments, `bot42/group/chat7`, or nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(Arc<str>);

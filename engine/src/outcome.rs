@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::id::JobId;
 use crate::job::{JobState, JobView, LeasedJob};
+use crate::limit::LimitView;
 use crate::queue::QueueView;
 use crate::time::{Span, WallTime};
 
@@ -33,6 +34,12 @@ pub enum Outcome {
     Swept(u32),
     /// The queue is gone.
     QueueDeleted,
+    /// The shared limit as it is now.
+    LimitPut(Box<LimitView>),
+    /// The shared limit is gone.
+    LimitDeleted,
+    /// Tokens were taken, or not.
+    Acquired(Acquired),
     /// The node is not frozen.
     NodeReset,
     /// Some of it was said; the rest begins with this number.
@@ -88,6 +95,15 @@ pub struct Nacked {
     pub run_time: Option<WallTime>,
 }
 
+/// See [`Outcome::Acquired`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Acquired {
+    /// When they can be had, as things stand; none: they were taken.
+    pub retry_after: Option<Span>,
+    /// Units that may go now, of the window that has the fewest; none: there is no window on the way.
+    pub tokens: Option<u64>,
+}
+
 /// See [`Outcome::Drained`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drained {
@@ -129,6 +145,14 @@ pub enum Refusal {
     WrongState(JobState),
     /// Jobs wait in the queue or are held.
     QueueNotEmpty,
+    /// There is no such shared limit.
+    LimitNotFound,
+    /// Queues hang under the shared limit.
+    LimitInUse,
+    /// [`crate::bound::MAX_LIMITS`] is reached.
+    TooManyLimits,
+    /// [`crate::bound::MAX_WAITING_ACQUIRES`] is reached.
+    TooManyAcquires,
 }
 
 /// What is full.
@@ -149,4 +173,6 @@ pub enum ItemRefusal {
     JobNotFound,
     /// The lease expired or was taken over.
     LeaseLost,
+    /// The job's queue hangs under no such shared limit.
+    LimitNotFound,
 }

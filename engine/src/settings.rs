@@ -3,7 +3,7 @@
 use crate::bound::{IDEMPOTENCY_WINDOW, MAX_SPAN};
 use crate::job::Priority;
 use crate::limit::NodeSettings;
-use crate::name::{Key, KeyPattern};
+use crate::name::{Key, KeyPattern, LimitName};
 use crate::retry::{RetryPatch, RetryPolicy};
 use crate::time::Span;
 
@@ -38,6 +38,8 @@ pub struct QueueSettings {
     pub flow_hint: Option<FlowHintPolicy>,
     /// How long an idempotency key is remembered.
     pub idempotency_window: Span,
+    /// The shared limit it hangs under.
+    pub limit: Option<LimitName>,
 }
 
 /// What a queue or a key holds at most; none: any number.
@@ -142,6 +144,8 @@ pub struct QueuePatch {
     pub flow_hint: Option<Option<FlowHintPolicy>>,
     /// See [`QueueSettings::idempotency_window`].
     pub idempotency_window: Option<Span>,
+    /// See [`QueueSettings::limit`].
+    pub limit: Option<Option<LimitName>>,
 }
 
 impl Default for QueueSettings {
@@ -161,6 +165,7 @@ impl Default for QueueSettings {
             paused: false,
             flow_hint: None,
             idempotency_window: IDEMPOTENCY_WINDOW,
+            limit: None,
         }
     }
 }
@@ -243,6 +248,7 @@ impl QueuePatch {
             paused: self.paused.unwrap_or(base.paused),
             flow_hint: self.flow_hint.unwrap_or(base.flow_hint),
             idempotency_window: self.idempotency_window.unwrap_or(base.idempotency_window).min(MAX_SPAN),
+            limit: self.limit.clone().unwrap_or_else(|| base.limit.clone()),
         }
     }
 }

@@ -7,6 +7,9 @@
 //! something below it is done. So a throttled key costs nothing and stands in nobody's way, and a limit that
 //! holds a million keys is one timer.
 //!
+//! Queues may hang under a node of their own, a shared limit: then a search begins there, and a queue from which nobody
+//! leases just now is in its ring no more than one that is throttled.
+//!
 //! It knows jobs by their slots and sequence numbers only, and holds only what is ready: a node lives
 //! while something is ready below it. All can be derived from the facts; nothing of it is stored.
 
@@ -14,6 +17,7 @@ mod directory;
 mod fifo;
 mod gate;
 mod growth;
+mod hang;
 mod lane;
 #[cfg(test)]
 mod model;
@@ -48,7 +52,7 @@ pub(crate) struct Tree {
     /// Of each slot.
     links: Vec<Link>,
     directory: Directory,
-    /// Of each queue.
+    /// Of each queue and shared limit.
     roots: Vec<Root>,
     /// Nodes that wait for a time, by their numbers.
     parked: Timers,
@@ -56,13 +60,15 @@ pub(crate) struct Tree {
     roused: Vec<QueueId>,
 }
 
-/// What only queues have.
+/// What only queues and shared limits have.
 struct Root {
     id: QueueId,
     /// How long a priority waits to count as the next higher one. Zero: for ever.
     ageing: Span,
     /// Where its jobs without a key hang.
     leaf: NodeId,
+    /// Whether anybody waits for its jobs. Of one that hangs under a limit: others are not searched for nobody.
+    is_wanted: bool,
 }
 
 impl Tree {
@@ -79,21 +85,26 @@ impl Tree {
         }
     }
 
-    /// A new queue. With `ageing`, each such span of waiting counts as one priority more; zero: none does.
-    pub(crate) fn add_queue(&mut self, id: QueueId, ageing: Span) -> NodeId {
+    /// A new queue or shared limit. With `ageing`, each such span of waiting counts as one priority more; zero: none
+    /// does.
+    pub(crate) fn add_root(&mut self, id: QueueId, ageing: Span) -> NodeId {
         let number = u32::try_from(self.roots.len()).expect("queues are bounded");
-        self.roots.push(Root { id, ageing, leaf: NodeId::NONE });
-        self.nodes.insert(Node::queue(number))
+        self.roots.push(Root { id, ageing, leaf: NodeId::NONE, is_wanted: false });
+        self.nodes.insert(Node::root(number))
     }
 
-    /// A queue that has nothing ready is no more.
-    pub(crate) fn remove_queue(&mut self, queue: NodeId) {
-        debug_assert!(!self.is_there(queue), "a queue is removed though something is ready in it");
-        self.unpark(queue);
-        self.nodes.remove(queue);
+    /// A queue that has nothing ready, or a limit that has no queues, is no more.
+    pub(crate) fn remove_root(&mut self, root: NodeId) {
+        debug_assert!(!self.is_there(root), "a root is removed though something is ready in it");
+        self.unpark(root);
+        let parent = self.nodes[root].parent;
+        if parent != NodeId::NONE {
+            self.nodes[parent].kids -= 1;
+        }
+        self.nodes.remove(root);
     }
 
-    /// Changes the ageing of a queue. See [`Tree::add_queue`].
+    /// Changes the ageing of a queue or limit. See [`Tree::add_root`].
     pub(crate) fn set_ageing(&mut self, queue: NodeId, ageing: Span) {
         self.roots[self.nodes[queue].queue as usize].ageing = ageing;
     }
@@ -132,23 +143,24 @@ impl Tree {
         }
     }
 
-    /// The job that is to go next, if any may go now: what stands in its way is parked. [`Tree::take`] it, charge
+    /// The job of a queue, or of those under a limit, that is to go next, if any may go now: what stands in its way is
+    /// parked. [`Tree::take`] it, charge
     /// what it costs, and tell with [`Tree::served`].
-    pub(crate) fn next(&mut self, queue: NodeId, facts: &impl Facts) -> Option<Next> {
+    pub(crate) fn next(&mut self, top: NodeId, facts: &impl Facts) -> Option<Next> {
         for _ in 0..MAX_PARKED_PER_STEP {
-            if self.nodes[queue].place != Place::Open {
+            if self.nodes[top].place != Place::Open {
                 return None;
             }
-            let lane = self.front(queue, facts.now())?;
+            let lane = self.front(top, facts.now())?;
             let slot = self.lanes[lane].content.jobs().first(|slot| facts.sequence(slot));
             let Some((node, gate)) = self.closed(self.lanes[lane].node, facts.cost(slot), facts) else {
                 return Some(Next { slot, lane });
             };
-            match facts.gate(self.spot(node), gate::LEAST) {
+            match self.gate(node, gate::LEAST, facts) {
                 // Open for others, it waits for this one: a dear job is not passed for ever.
                 Gate::Open => {
                     let front = self
-                        .choose(node, self.root(queue).ageing, facts.now())
+                        .choose(node, self.root(node).ageing, facts.now())
                         .map(|lane| self.lanes[lane].priority);
                     self.park(node, gate, front);
                 }
@@ -157,7 +169,7 @@ impl Tree {
             self.up(node, facts);
         }
         // The rest is looked at in the next step.
-        self.roused.push(self.root(queue).id);
+        self.roused.push(self.root(top).id);
         None
     }
 
@@ -209,10 +221,10 @@ impl Tree {
     }
 
     /// The lane whose first job is to go next.
-    fn front(&self, queue: NodeId, now: Timestamp) -> Option<LaneId> {
-        let ageing = self.root(queue).ageing;
-        let mut lane = self.choose(queue, ageing, now)?;
+    fn front(&self, top: NodeId, now: Timestamp) -> Option<LaneId> {
+        let mut lane = self.choose(top, self.root(top).ageing, now)?;
         while let Content::Ring(child) = self.lanes[lane].content {
+            let ageing = self.root(child).ageing;
             lane = self.choose(child, ageing, now).expect("what stands in a ring has something ready");
         }
         Some(lane)

@@ -19,6 +19,7 @@ mod enqueue_stream;
 mod health;
 mod job;
 mod lease;
+mod limit;
 mod list;
 mod page_token;
 mod request_key;

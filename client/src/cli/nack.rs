@@ -34,8 +34,8 @@ pub(super) struct Nack {
     #[arg(long, value_parser = span, value_name = "SPAN")]
     retry_after: Option<Duration>,
     /// With throttled: which node it was too much for, by segments of the key: 0 the queue, 1 the first segment, and
-    /// so on. Default: the key.
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "SEGMENTS")]
+    /// so on; or the name of the shared limit that the queue hangs under. Default: the key.
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "SEGMENTS|LIMIT")]
     throttle_scope: String,
 }
 

@@ -7,6 +7,7 @@ mod key;
 mod limit;
 mod queue;
 mod settled;
+mod shared;
 mod status;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -18,6 +19,7 @@ pub(super) use self::{
     key::KeyView,
     queue::QueueView,
     settled::SettledView,
+    shared::{AcquiredView, LimitView},
     status::StatusView,
 };
 use crate::proto::{AttemptOutcome, BatchState, JobState, LoadLevel, OverflowPolicy, QueueLevel};

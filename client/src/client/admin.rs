@@ -64,7 +64,7 @@ impl Client {
     /// # Errors
     /// `NotFound` when there is no such queue.
     pub async fn reset_node(&self, queue: impl Into<String>, key: impl Into<String>) -> Result<(), Error> {
-        let request = ResetNodeRequest { queue: queue.into(), key: key.into() };
+        let request = ResetNodeRequest { queue: queue.into(), key: key.into(), limit: String::new() };
         let send = |channel, request| async move { self.admin_service(channel).reset_node(request).await };
         self.call(Repeat::Always, Duration::ZERO, request, send).await?;
         Ok(())

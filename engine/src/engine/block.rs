@@ -5,8 +5,8 @@ use crate::engine::doors::Doors;
 use crate::job::{Block, BlockKind, JobState};
 use crate::ledger::flow::Spot;
 use crate::ledger::jobs::Job;
-use crate::ledger::keys::KeyId;
 use crate::limit::WindowKind;
+use crate::name::Key;
 use crate::time::Now;
 
 impl Engine {
@@ -22,24 +22,29 @@ impl Engine {
         }
         let doors = Doors::of(&self.ledger, job.queue, now.engine);
         let mut blocks = Vec::new();
-        for key in self.ledger.keys.chain(job.key).chain([KeyId::NONE]) {
-            self.blocks_at(Spot { queue: job.queue, key }, job, &doors, now, &mut blocks);
+        for spot in self.ledger.way(Spot { queue: job.queue, key: job.key }) {
+            self.blocks_at(spot, job, &doors, now, &mut blocks);
         }
         if is_paused {
-            blocks.push(Block { kind: BlockKind::Paused, key: Default::default(), until: None });
+            blocks.push(Block { kind: BlockKind::Paused, key: Key::default(), limit: None, until: None });
         }
         blocks
     }
 
     fn blocks_at(&self, spot: Spot, job: &Job, doors: &Doors<'_>, now: Now, blocks: &mut Vec<Block>) {
-        let key = || self.ledger.keys.text(spot.key).clone();
+        let block = |kind, until| Block {
+            kind,
+            key: self.ledger.keys.text(spot.key).clone(),
+            limit: self.ledger.limits.get(spot.queue).map(|limit| limit.record.name.clone()),
+            until,
+        };
         if let Some(kind) = doors.taken(spot) {
-            blocks.push(Block { kind, key: key(), until: None });
+            blocks.push(block(kind, None));
         }
         let Some(gate) = self.ledger.gate(spot) else { return };
         if gate.frozen_until > now.engine {
             let until = Some(now.wall_at(gate.frozen_until));
-            blocks.push(Block { kind: BlockKind::Frozen, key: key(), until });
+            blocks.push(block(BlockKind::Frozen, until));
         }
         for (window, meter) in &gate.meters {
             let opens = meter.opens(window, window.units(1, job.cost().get().into()), now.engine);
@@ -48,7 +53,7 @@ impl Engine {
                     WindowKind::Rate { .. } => BlockKind::Rate,
                     WindowKind::Quota => BlockKind::Quota,
                 };
-                blocks.push(Block { kind, key: key(), until: Some(now.wall_at(opens)) });
+                blocks.push(block(kind, Some(now.wall_at(opens))));
             }
         }
     }

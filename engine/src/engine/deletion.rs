@@ -18,6 +18,7 @@ impl Engine {
         }
         let queue = queue.record.id;
         self.record(Mutation::QueueDeleted { queue }, now, effects);
+        self.index.follow_limit(&self.ledger, queue, now.engine);
         self.turn_away(queue, effects);
         self.just_deleted = true;
         effects.touch(queue);

@@ -28,18 +28,24 @@ impl<'a> Doors<'a> {
         Doors { ledger, now, queue: Some(ledger.queue(queue)) }
     }
 
-    fn queue(&self, id: QueueId) -> &'a Queue {
-        self.queue.filter(|queue| queue.record.id == id).unwrap_or_else(|| self.ledger.queue(id))
+    /// The queue of this number; none: it is a shared limit's.
+    fn queue(&self, id: QueueId) -> Option<&'a Queue> {
+        self.queue.filter(|queue| queue.record.id == id).or_else(|| self.ledger.queue_at(id))
+    }
+
+    /// Whether anything may be set or known of a node.
+    fn is_limited(&self, spot: Spot) -> bool {
+        self.queue(spot.queue).is_none_or(Queue::is_limited)
     }
 
     /// What makes a node wait until something is done, if anything does.
     pub(super) fn taken(&self, spot: Spot) -> Option<BlockKind> {
         let settings = self.ledger.node_settings(spot).filter(|settings| settings.has_slots())?;
         let (leased, retrying) = match spot.key {
-            KeyId::NONE => {
-                let counts = &self.queue(spot.queue).counts;
-                (counts.get(JobState::Leased), counts.get(JobState::Retrying))
-            }
+            KeyId::NONE => match self.queue(spot.queue) {
+                Some(Queue { counts, .. }) => (counts.get(JobState::Leased), counts.get(JobState::Retrying)),
+                None => (self.ledger.limits.get(spot.queue)?.leased, 0),
+            },
             key => {
                 let load = self.ledger.keys.load(key);
                 (load.leased(), load.retrying())
@@ -87,8 +93,7 @@ impl Facts for Doors<'_> {
     }
 
     fn gate(&self, spot: Spot, cost: u64) -> Gate {
-        let queue = self.queue(spot.queue);
-        if !queue.is_limited() {
+        if !self.is_limited(spot) {
             return Gate::Open;
         }
         if self.taken(spot).is_some() {
@@ -101,7 +106,7 @@ impl Facts for Doors<'_> {
     }
 
     fn weight(&self, spot: Spot) -> u32 {
-        if !self.queue(spot.queue).is_limited() {
+        if !self.is_limited(spot) {
             return 1;
         }
         self.ledger.node_settings(spot).map_or(1, |settings| settings.weight)

@@ -11,13 +11,13 @@ use crate::engine::line::Line;
 use crate::id::{JobId, QueueId};
 use crate::job::{JobState, Priority};
 use crate::ledger::Ledger;
+use crate::ledger::flow::Spot;
 use crate::ledger::jobs::{Job, Slot};
 use crate::ledger::keys::KeyId;
-use crate::limit::NodeSettings;
 use crate::settings::{KeyRule, OverflowPolicy, QueueSettings};
-use crate::time::{Now, Timestamp, WallTime};
+use crate::time::{Now, Span, Timestamp, WallTime};
 use crate::timer::Timers;
-use crate::tree::Tree;
+use crate::tree::{NodeId, Tree};
 
 /// Everything derived.
 pub(crate) struct Index {
@@ -27,6 +27,8 @@ pub(crate) struct Index {
     /// Slots by wall time: absolute run times.
     pub(crate) due_by_wall: Timers,
     pub(crate) desks: BTreeMap<QueueId, Desk>,
+    /// Nodes of shared limits.
+    limits: BTreeMap<QueueId, NodeId>,
     pub(crate) forget: Forgetting,
     /// Slots of waiting jobs by engine time: when their time to live passes.
     pub(crate) expiries: Timers,
@@ -43,13 +45,17 @@ impl Index {
             due: Timers::new(),
             due_by_wall: Timers::new(),
             desks: BTreeMap::new(),
+            limits: BTreeMap::new(),
             forget: Forgetting::default(),
             expiries: Timers::new(),
             key_lines: BTreeMap::new(),
             placed_later: BTreeMap::new(),
         };
+        for limit in ledger.limits.ids() {
+            index.open_limit(limit, ledger);
+        }
         for queue in ledger.queue_ids() {
-            index.open(queue, ledger);
+            index.open(queue, ledger, now.engine);
         }
         let mut ready = Vec::new();
         let mut buried = Vec::new();
@@ -85,20 +91,60 @@ impl Index {
     }
 
     /// A desk for a new queue.
-    pub(crate) fn open(&mut self, queue: QueueId, ledger: &Ledger) {
+    pub(crate) fn open(&mut self, queue: QueueId, ledger: &Ledger, now: Timestamp) {
         let settings = &ledger.queue(queue).record.settings;
-        let node = self.tree.add_queue(queue, settings.priority_ageing);
+        let node = self.tree.add_root(queue, settings.priority_ageing);
         let mut desk = Desk::new(node);
-        desk.has_slots = settings.nodes().any(NodeSettings::has_slots);
         desk.has_key_lines = has_key_lines(settings);
         self.desks.insert(queue, desk);
+        self.follow_limit(ledger, queue, now);
+    }
+
+    /// A node for a new shared limit.
+    pub(crate) fn open_limit(&mut self, limit: QueueId, ledger: &Ledger) {
+        let ageing =
+            ledger.limits.get(limit).map_or(Span::ZERO, |limit| limit.record.settings.priority_ageing);
+        let node = self.tree.add_root(limit, ageing);
+        self.limits.insert(limit, node);
+    }
+
+    /// The settings of a shared limit are others than they were.
+    pub(crate) fn resettle_limit(&mut self, ledger: &Ledger, id: QueueId, now: Timestamp) {
+        let (Some(node), Some(limit)) = (self.limits.get(&id).copied(), ledger.limits.get(id)) else {
+            return;
+        };
+        self.tree.set_ageing(node, limit.record.settings.priority_ageing);
+        self.tree.relook_all(node, &Doors::new(ledger, now));
+        for queue in &limit.queues {
+            self.desk(*queue).has_slots = ledger.has_slots(*queue);
+        }
+    }
+
+    /// The node of a shared limit that is no more, and under which nothing hangs, goes.
+    pub(crate) fn close_limit(&mut self, limit: QueueId) {
+        if let Some(node) = self.limits.remove(&limit) {
+            self.tree.remove_root(node);
+        }
+    }
+
+    /// The node of a shared limit.
+    pub(crate) fn limit(&self, limit: QueueId) -> Option<NodeId> {
+        self.limits.get(&limit).copied()
+    }
+
+    /// A queue may hang under another limit than before, or under none.
+    pub(crate) fn follow_limit(&mut self, ledger: &Ledger, queue: QueueId, now: Timestamp) {
+        let node = ledger.queue(queue).limit.and_then(|limit| self.limit(limit));
+        let desk = self.desks.get_mut(&queue).expect("every queue has a desk");
+        desk.has_slots = ledger.has_slots(queue);
+        self.tree.hang(desk.node, node, &Doors::of(ledger, queue, now));
     }
 
     /// The desk of a queue that is no more. Nothing is left in it.
     pub(crate) fn close(&mut self, queue: QueueId) {
         if let Some(desk) = self.desks.remove(&queue) {
             self.forget.set(queue, desk.forget_at, None);
-            self.tree.remove_queue(desk.node);
+            self.tree.remove_root(desk.node);
         }
     }
 
@@ -114,16 +160,17 @@ impl Index {
         let settings = &ledger.queue(queue).record.settings;
         let desk = self.desks.get_mut(&queue).expect("every queue has a desk");
         self.tree.set_ageing(desk.node, settings.priority_ageing);
-        desk.has_slots = settings.nodes().any(NodeSettings::has_slots);
         // By another ageing another job may be next than the one that a node waits for.
         if settings.priority_ageing != before.priority_ageing
             || (&settings.node, &settings.key_rules) != (&before.node, &before.key_rules)
         {
             self.tree.relook_all(desk.node, &Doors::of(ledger, queue, now));
         }
+        self.follow_limit(ledger, queue, now);
+        let desk = self.desk(queue);
         let had_lines = std::mem::replace(&mut desk.has_key_lines, has_key_lines(settings));
         let other_rules = (before.overflow, &before.key_rules) != (settings.overflow, &settings.key_rules);
-        if other_rules && (had_lines || desk.has_key_lines) {
+        if other_rules && (had_lines || has_key_lines(settings)) {
             self.key_lines.retain(|key, _| ledger.keys.queue(*key) != queue);
             for (_, job) in ledger.jobs.iter_from(JobId(0)) {
                 if job.queue == queue && job.state.is_waiting() {
@@ -210,11 +257,30 @@ impl Index {
         self.tree.relook(node, key, &Doors::of(ledger, queue, now));
     }
 
+    /// As [`Index::relook`], of any node.
+    pub(crate) fn relook_from(&mut self, ledger: &Ledger, spot: Spot, now: Timestamp) {
+        match self.limit(spot.queue) {
+            Some(node) => self.tree.relook_all(node, &Doors::new(ledger, now)),
+            None => self.relook(ledger, spot.queue, spot.key, now),
+        }
+    }
+
+    /// Until when a node, or one above it, is kept for a job that is too dear for now.
+    pub(crate) fn reserved_until(&self, ledger: &Ledger, spot: Spot, now: Timestamp) -> Option<Timestamp> {
+        let node = match self.limit(spot.queue) {
+            Some(node) => node,
+            None => self.desks.get(&spot.queue)?.node,
+        };
+        self.tree.reserved_until(node, spot.key, &Doors::new(ledger, now))
+    }
+
     /// Jobs of a queue are gone that may have held others back.
     pub(crate) fn relook_slots(&mut self, ledger: &Ledger, queue: QueueId, now: Timestamp) {
         let desk = self.desks.get(&queue).expect("every queue has a desk");
         if desk.has_slots {
-            self.tree.relook_all(desk.node, &Doors::of(ledger, queue, now));
+            let doors = Doors::of(ledger, queue, now);
+            self.tree.relook_all(desk.node, &doors);
+            self.tree.free_slots(desk.node, KeyId::NONE, &doors);
         }
     }
 

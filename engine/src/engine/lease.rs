@@ -1,26 +1,19 @@
 //! Jobs go out.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::bound::{MAX_WAITING_LEASES, MAX_WAKES_PER_STEP};
 use crate::command::Lease;
 use crate::engine::doors::Doors;
-use crate::engine::rate::Event;
+use crate::engine::grant::Grant;
 use crate::engine::{Effects, Engine};
-use crate::id::{LeaseToken, QueueId, Ticket};
-use crate::job::{Attempt, JobError, LeasedJob};
-use crate::ledger::Uncovered;
-use crate::ledger::jobs::Job;
-use crate::mutation::{Charge, Mutation};
+use crate::id::{QueueId, Ticket};
 use crate::outcome::{Leased, Outcome, Refusal};
 use crate::time::{Now, Span, Timestamp};
 use crate::tree::Next;
 
 /// How long a worker is asked to wait at least, and at most, before it polls an empty queue again.
-const POLL_AGAIN: std::ops::RangeInclusive<Span> = Span::from_millis(10)..=Span::from_secs(1);
-
-/// What an answer spends on an attempt besides its texts, at most.
-const ATTEMPT_OVERHEAD: usize = 64;
+pub(super) const POLL_AGAIN: std::ops::RangeInclusive<Span> = Span::from_millis(10)..=Span::from_secs(1);
 
 impl Engine {
     pub(super) fn lease(&mut self, ticket: Ticket, lease: Lease, now: Now, effects: &mut Effects) {
@@ -31,6 +24,9 @@ impl Engine {
         if let Some(queue) = queue {
             // While nobody waits, nobody wakes what a limit held back.
             self.index.tree.wake(MAX_WAKES_PER_STEP, &Doors::new(&self.ledger, now.engine));
+            if let Some(limit) = self.ledger.queue(queue).limit {
+                return self.lease_under(limit, ticket, lease, queue, now, effects);
+            }
             // Who waits longer is served first.
             self.serve(queue, now, effects);
             let leased = self.grant(&lease, queue, now, effects);
@@ -53,19 +49,94 @@ impl Engine {
         }
     }
 
+    /// Where queues share a limit, a lease stands in line with those that wait: it may be another queue's turn.
+    fn lease_under(
+        &mut self,
+        limit: QueueId,
+        ticket: Ticket,
+        lease: Lease,
+        queue: QueueId,
+        now: Now,
+        effects: &mut Effects,
+    ) {
+        if self.waiting.len() >= MAX_WAITING_LEASES {
+            return effects.answers.push((ticket, Err(Refusal::TooManyWaiting)));
+        }
+        let waits = lease.wait > Span::ZERO;
+        let timeout = now.engine + lease.wait;
+        self.waiting.add(ticket, lease, timeout);
+        self.follow_want(queue, now);
+        self.serve_shared(limit, now, effects);
+        if waits {
+            effects.touch(queue);
+        } else if self.waiting.take(ticket).is_some() {
+            self.follow_want(queue, now);
+            let leased = Leased { jobs: Vec::new(), retry_after: Some(self.poll_again(now)) };
+            effects.answers.push((ticket, Ok(Outcome::Leased(leased))));
+        }
+    }
+
     /// Gives waiting leases what became ready, and an empty answer to those whose time has passed.
     pub(super) fn serve_waiting(&mut self, now: Now, effects: &mut Effects) {
         self.stirred.extend(self.index.tree.take_roused());
-        for queue in std::mem::take(&mut self.stirred) {
-            self.serve(queue, now, effects);
+        let mut served = BTreeSet::new();
+        for root in std::mem::take(&mut self.stirred) {
+            let limit = self.ledger.queue_at(root).map_or(Some(root), |queue| queue.limit);
+            match limit {
+                Some(limit) if served.insert(limit) => self.serve_shared(limit, now, effects),
+                Some(_) => {}
+                None => self.serve(root, now, effects),
+            }
         }
         while let Some((ticket, lease)) = self.waiting.pop_timed_out(now.engine) {
             // It waited: asking again at once makes sense.
             let leased = Leased { jobs: Vec::new(), retry_after: Some(Span::ZERO) };
             effects.answers.push((ticket, Ok(Outcome::Leased(leased))));
-            if let Some(queue) = self.ledger.find_queue(&lease.queue) {
-                effects.touch(queue.record.id);
+            if let Some(queue) = self.ledger.find_queue(&lease.queue).map(|queue| queue.record.id) {
+                self.follow_want(queue, now);
+                effects.touch(queue);
             }
+        }
+    }
+
+    /// Gives waiting leases of the queues under a shared limit what may go, one job at a time: it is each queue's turn.
+    fn serve_shared(&mut self, limit: QueueId, now: Now, effects: &mut Effects) {
+        let Some(top) = self.index.limit(limit) else { return };
+        let mut grants = BTreeMap::new();
+        while let Some(next) = self.index.tree.next(top, &Doors::new(&self.ledger, now.engine)) {
+            let queue = self.ledger.jobs.at(next.slot).queue;
+            if !grants.contains_key(&queue)
+                && let Some((ticket, lease)) = self.waiting.take_first(&self.ledger.queue(queue).record.name)
+            {
+                let grant = Grant::new(&lease, self.ledger.queue(queue), now.engine);
+                grants.insert(queue, (ticket, grant));
+            }
+            let is_full = match grants.get_mut(&queue) {
+                Some((_, grant)) => !self.fill(grant, next, now) || grant.is_full(),
+                None => true,
+            };
+            if is_full {
+                if let Some((ticket, grant)) = grants.remove(&queue) {
+                    let leased = self.hand_over(grant, now, effects);
+                    effects.answers.push((ticket, Ok(Outcome::Leased(leased))));
+                }
+                self.follow_want(queue, now);
+            }
+        }
+        for (queue, (ticket, grant)) in grants {
+            let leased = self.hand_over(grant, now, effects);
+            effects.answers.push((ticket, Ok(Outcome::Leased(leased))));
+            self.follow_want(queue, now);
+        }
+    }
+
+    /// Under a shared limit a queue has its turn only while somebody waits for its jobs.
+    pub(super) fn follow_want(&mut self, queue: QueueId, now: Now) {
+        let known = self.ledger.queue(queue);
+        if known.limit.is_some() {
+            let is_wanted = !known.record.settings.paused && self.waiting.len_of(&known.record.name) > 0;
+            let node = self.index.desk(queue).node;
+            self.index.tree.want(node, is_wanted, &Doors::of(&self.ledger, queue, now.engine));
         }
     }
 
@@ -91,87 +162,16 @@ impl Engine {
 
     /// Leases what is ready, as much as was asked for and fits the answer.
     fn grant(&mut self, lease: &Lease, queue: QueueId, now: Now, effects: &mut Effects) -> Leased {
-        let settings = &self.ledger.queue(queue).record.settings;
-        if settings.paused {
+        let known = self.ledger.queue(queue);
+        if known.record.settings.paused {
             return Leased::default();
         }
-        let lease_duration = lease.lease_duration.unwrap_or(settings.lease_duration);
-        let expire = now.engine + lease_duration;
-        let name_bytes = lease.queue.len();
-        let (mut slots, mut ids, mut charges) = (Vec::new(), Vec::new(), Vec::new());
-        let mut bytes = 0;
-        while slots.len() < lease.max_jobs as usize
+        let mut grant = Grant::new(lease, known, now.engine);
+        while !grant.is_full()
             && let Some(next) = self.next_job(queue, now)
-        {
-            let job = self.ledger.jobs.at(next.slot);
-            bytes += self.answer_bytes(job) + name_bytes;
-            if bytes > lease.max_bytes && !slots.is_empty() {
-                break;
-            }
-            ids.push(job.id);
-            slots.push(next.slot);
-            self.send(next, queue, expire, &lease.worker, now, &mut charges);
-        }
-        if slots.is_empty() {
-            return Leased::default();
-        }
-        // They were leased and charged one by one: whether the next may go depends on it.
-        effects.mutations.push(Mutation::Leased { jobs: ids, expire, worker: lease.worker.clone() });
-        if !charges.is_empty() {
-            effects.mutations.push(Mutation::Charged { queue, charges });
-        }
-        let mut jobs = Vec::with_capacity(slots.len());
-        for slot in slots {
-            self.index.place(&self.ledger, slot, now.engine);
-            let job = self.ledger.jobs.at(slot);
-            let token = LeaseToken(u64::from(job.deliveries));
-            jobs.push(LeasedJob { job: self.view(job, now), token, lease_duration });
-        }
-        self.index.desk(queue).rates_mut().count(Event::Dispatched, jobs.len(), now.engine);
-        effects.touch(queue);
-        Leased { jobs, retry_after: None }
-    }
-
-    /// A job goes out: LEASED, and charged to the limits it went through.
-    fn send(
-        &mut self,
-        next: Next,
-        queue: QueueId,
-        expire: Timestamp,
-        worker: &Arc<str>,
-        now: Now,
-        charges: &mut Vec<Charge>,
-    ) {
-        let leaf = self.index.tree.take(next, &Doors::new(&self.ledger, now.engine));
-        self.index.unplace_popped(&self.ledger, next.slot);
-        let job = self.ledger.jobs.at(next.slot);
-        let (id, key, cost) = (job.id, job.key, u64::from(job.cost().get()));
-        self.ledger.lease(id, expire, worker, now, &Uncovered);
-        if self.ledger.queue(queue).is_limited() {
-            self.ledger.charge(queue, key, 1, cost, now.engine);
-            let key = self.ledger.keys.text(key);
-            match charges.last_mut() {
-                Some(last) if last.key == *key => {
-                    last.jobs += 1;
-                    last.cost += cost;
-                }
-                _ => charges.push(Charge { key: key.clone(), jobs: 1, cost }),
-            }
-        }
-        self.index.tree.served(leaf, &Doors::of(&self.ledger, queue, now.engine));
-    }
-
-    /// What a job takes of an answer, at most.
-    fn answer_bytes(&self, job: &Job) -> usize {
-        let told = job.detail.as_ref().map_or(0, |detail| {
-            let of = |error: &JobError| error.code.len() + error.message.len();
-            let attempt = |attempt: &Attempt| {
-                ATTEMPT_OVERHEAD + attempt.worker.len() + attempt.error.as_deref().map_or(0, of)
-            };
-            detail.error.as_deref().map_or(0, of) + detail.history.iter().map(attempt).sum::<usize>()
-        });
-        let batch = self.ledger.batches.name(job.batch).map_or(0, |name| name.len());
-        job.bytes as usize + self.ledger.keys.text(job.key).len() + batch + told + Lease::JOB_OVERHEAD
+            && self.fill(&mut grant, next, now)
+        {}
+        self.hand_over(grant, now, effects)
     }
 
     /// When a job that waits for its time, or for a limit, may be ready, within reason.

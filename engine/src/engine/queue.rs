@@ -19,6 +19,9 @@ impl Engine {
         }
         let before = known.map(|record| record.settings.clone());
         let settings = put.patch.over(before.as_ref().unwrap_or(&QueueSettings::default()));
+        if settings.limit.as_ref().is_some_and(|name| self.ledger.limits.find(name).is_none()) {
+            return Err(Refusal::LimitNotFound);
+        }
         if before.as_ref() != Some(&settings) {
             let (queue, version) = match known {
                 Some(record) => (record.id, record.version + 1),
@@ -36,9 +39,11 @@ impl Engine {
                 // It may be paused no more, or hold more.
                 self.stir(queue);
                 self.room.stir_all(queue);
+                self.acquires.stir_all();
             } else {
-                self.index.open(queue, &self.ledger);
+                self.index.open(queue, &self.ledger, now.engine);
             }
+            self.follow_want(queue, now);
             effects.touch(queue);
         }
         let view = self.queue(&put.name).expect("it was just put");
@@ -58,7 +63,7 @@ impl Engine {
         let queue = self.room_for_queue()?;
         let settings = Box::<QueueSettings>::default();
         self.record(Mutation::QueuePut { queue, name: name.clone(), settings, version: 1 }, now, effects);
-        self.index.open(queue, &self.ledger);
+        self.index.open(queue, &self.ledger, now.engine);
         effects.touch(queue);
         Ok(queue)
     }

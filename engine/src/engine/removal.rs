@@ -49,6 +49,7 @@ impl Engine {
         let is_limited = self.ledger.queue(queue).is_limited();
         let opened = Opened(Doors::of(&self.ledger, queue, now.engine));
         if is_limited {
+            self.index.tree.hang(node, None, &opened);
             self.index.tree.relook_all(node, &opened);
         }
         while slots.len() < max_jobs
@@ -61,6 +62,7 @@ impl Engine {
         }
         if is_limited {
             self.index.tree.relook_all(node, &opened.0);
+            self.index.follow_limit(&self.ledger, queue, now.engine);
         }
         let mut later = Vec::new();
         for slot in self.index.due.items().chain(self.index.due_by_wall.items()) {

@@ -63,7 +63,7 @@ impl Engine {
         let one = |nack: Nack| match self.claim(nack.id, nack.token)? {
             Claim::Holds(slot) => {
                 if nack.reason == NackReason::Throttled {
-                    self.throttle(&nack, slot, now, effects);
+                    self.throttle(&nack, slot, now, effects)?;
                 }
                 let (cause, next) = self.next_after(&nack, slot, now);
                 self.give_back(slot, cause, next, nack.error, now, effects);

@@ -30,10 +30,6 @@ impl Waiting {
         self.calls.insert(ticket, (lease, timeout));
     }
 
-    pub(crate) fn remove(&mut self, ticket: Ticket) {
-        self.take(ticket);
-    }
-
     pub(crate) fn take(&mut self, ticket: Ticket) -> Option<Lease> {
         let (lease, timeout) = self.calls.remove(&ticket)?;
         self.by_timeout.remove(&(timeout, ticket));
@@ -48,6 +44,12 @@ impl Waiting {
 
     pub(crate) fn first(&self, queue: &QueueName) -> Option<Ticket> {
         self.by_queue.get(queue)?.first().copied()
+    }
+
+    /// Takes the one that has waited longest.
+    pub(crate) fn take_first(&mut self, queue: &QueueName) -> Option<(Ticket, Lease)> {
+        let ticket = self.first(queue)?;
+        self.take(ticket).map(|lease| (ticket, lease))
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Timestamp> {

@@ -17,11 +17,12 @@ use crate::time::{Span, Timestamp};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct GateId(u32);
 
-/// A node of the dispatch tree: a key of a queue, or the queue itself.
+/// A node of the dispatch tree: a key of a queue, the queue itself, or a shared limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Spot {
+    /// The queue's number, or the shared limit's.
     pub(crate) queue: QueueId,
-    /// [`KeyId::NONE`]: the queue itself.
+    /// [`KeyId::NONE`]: the queue itself, or the limit.
     pub(crate) key: KeyId,
 }
 

@@ -1,8 +1,11 @@
 //! The gates of nodes: made when there is something to know of one, and forgotten when that is past.
 
+use std::collections::BTreeMap;
+
 use crate::id::QueueId;
-use crate::ledger::flow::{Gate, GateId, NodeState, Spot};
+use crate::ledger::flow::{Gate, GateId, Meter, NodeState, Spot};
 use crate::ledger::keys::{KeyId, Keys};
+use crate::ledger::limits::Limits;
 use crate::ledger::{Ledger, Queue};
 use crate::limit::NodeSettings;
 use crate::mutation::Mutation;
@@ -20,6 +23,10 @@ impl Ledger {
     #[must_use]
     pub fn node_states(&self, first: u32, limit: usize, now: Timestamp) -> (Vec<Mutation>, Option<u32>) {
         let mut states = Vec::new();
+        if first == 0 {
+            states.extend(self.limit_puts());
+        }
+        let limit = states.len() + limit;
         for (id, gate) in self.flow.from(first) {
             if states.len() >= limit {
                 return (states, Some(id.number()));
@@ -33,18 +40,17 @@ impl Ledger {
         (states, None)
     }
 
-    /// Jobs of a key went through its node and those above it.
-    pub(crate) fn charge(&mut self, queue: QueueId, key: KeyId, jobs: u64, cost: u64, now: Timestamp) {
-        let mut next = Some(key);
-        while let Some(key) = next {
-            next = (key != KeyId::NONE).then(|| self.keys.outer(key));
-            let spot = Spot { queue, key };
+    /// Jobs went through a node and those above it.
+    pub(crate) fn charge(&mut self, spot: Spot, jobs: u64, cost: u64, now: Timestamp) {
+        let mut next = Some(spot);
+        while let Some(spot) = next {
+            next = self.above(spot);
             let is_windowed = |settings: &NodeSettings| !settings.windows.is_empty();
             if !self.node_settings(spot).is_some_and(is_windowed) {
                 continue;
             }
             let id = self.ensure_gate(spot);
-            let settings = settings_of(self.queues.get(&queue), &self.keys, key);
+            let settings = settings_of(&self.queues, &self.limits, &self.keys, spot);
             if let Some((settings, gate)) = settings.zip(self.flow.get_mut(id)) {
                 gate.state.charge(&settings.windows, jobs, cost, now);
             }
@@ -53,7 +59,7 @@ impl Ledger {
 
     /// As [`Ledger::charge`], of a key that no job may have any more.
     pub(crate) fn charge_key(&mut self, queue: QueueId, key: &Key, jobs: u64, cost: u64, now: Timestamp) {
-        self.keeping(queue, key, |ledger, spot| ledger.charge(queue, spot.key, jobs, cost, now));
+        self.keeping(queue, key, |ledger, spot| ledger.charge(spot, jobs, cost, now));
     }
 
     /// Nothing goes through a node before `until`; `step` says how often in a row that was said.
@@ -98,7 +104,7 @@ impl Ledger {
     fn follow_at(&mut self, gates: Vec<GateId>, now: Timestamp) {
         for id in gates {
             let Some(gate) = self.flow.get_mut(id) else { continue };
-            let settings = settings_of(self.queues.get(&gate.spot.queue), &self.keys, gate.spot.key);
+            let settings = settings_of(&self.queues, &self.limits, &self.keys, gate.spot);
             gate.state.follow(settings.map_or(&[], |settings| &settings.windows), now);
         }
     }
@@ -110,6 +116,9 @@ impl Ledger {
 
     /// All gates are gone through only when some are its.
     fn gates_of(&self, queue: QueueId) -> Vec<GateId> {
+        if let Some(limit) = self.limits.get(queue) {
+            return self.flow.get(limit.gate).map(|_| limit.gate).into_iter().collect();
+        }
         if self.queues.get(&queue).is_none_or(|known| known.gates == 0) {
             return Vec::new();
         }
@@ -126,7 +135,7 @@ impl Ledger {
 
     /// What was set on a node, if anything was.
     pub(crate) fn node_settings(&self, spot: Spot) -> Option<&NodeSettings> {
-        settings_of(self.queues.get(&spot.queue), &self.keys, spot.key)
+        settings_of(&self.queues, &self.limits, &self.keys, spot)
     }
 
     /// Changes what is known of a node, of which nothing may have been known. Of a queue that is no more it is not.
@@ -139,9 +148,28 @@ impl Ledger {
         });
     }
 
+    /// When something that costs so much may go through a node and those above it, as far as the past is concerned.
+    pub(crate) fn opens(&self, spot: Spot, cost: u64, now: Timestamp) -> Timestamp {
+        let gates = self.way(spot).filter_map(|spot| self.gate(spot));
+        gates.map(|gate| gate.opens(cost, now)).max().unwrap_or(now)
+    }
+
+    /// Units that may go through a node and those above it now, of the window that has the fewest.
+    pub(crate) fn tokens(&self, spot: Spot, now: Timestamp) -> Option<u64> {
+        let of = |spot: Spot| {
+            let windows = self.node_settings(spot).map_or(&[][..], |settings| &settings.windows);
+            let meters = self.gate(spot).map_or(&[][..], |gate| &gate.meters);
+            windows.iter().enumerate().map(move |(at, window)| match meters.get(at) {
+                Some((_, meter)) => meter.tokens(window, now),
+                None => Meter::new(window).tokens(window, now),
+            })
+        };
+        self.way(spot).flat_map(of).min()
+    }
+
     /// Does something at the node of a key of an open queue, and keeps the key meanwhile: no job may have it any more.
     fn keeping(&mut self, queue: QueueId, key: &Key, act: impl FnOnce(&mut Ledger, Spot)) {
-        if self.is_open(queue) {
+        if self.is_open(queue) || self.limits.get(queue).is_some() {
             let key = self.keys.retain(queue, key);
             act(self, Spot { queue, key });
             self.keys.release(key);
@@ -150,7 +178,10 @@ impl Ledger {
 
     fn gate_id(&self, spot: Spot) -> GateId {
         match spot.key {
-            KeyId::NONE => self.queues.get(&spot.queue).map_or(GateId::NONE, |queue| queue.gate),
+            KeyId::NONE => match self.queues.get(&spot.queue) {
+                Some(queue) => queue.gate,
+                None => self.limits.get(spot.queue).map_or(GateId::NONE, |limit| limit.gate),
+            },
             key => self.keys.gate(key),
         }
     }
@@ -166,6 +197,8 @@ impl Ledger {
             if spot.key == KeyId::NONE {
                 queue.gate = id;
             }
+        } else if let Some(limit) = self.limits.get_mut(spot.queue) {
+            limit.gate = id;
         }
         // A key is kept while something is known of it.
         self.keys.set_gate(spot.key, id);
@@ -180,6 +213,8 @@ impl Ledger {
             if spot.key == KeyId::NONE {
                 queue.gate = GateId::NONE;
             }
+        } else if let Some(limit) = self.limits.get_mut(spot.queue) {
+            limit.gate = GateId::NONE;
         }
         self.keys.set_gate(spot.key, GateId::NONE);
         self.keys.release(spot.key);
@@ -189,13 +224,20 @@ impl Ledger {
 impl Queue {
     /// Whether anything in it may have to wait but for a worker.
     pub(crate) fn is_limited(&self) -> bool {
-        self.limited || self.gates > 0
+        self.limited || self.gates > 0 || self.limit.is_some()
     }
 }
 
-fn settings_of<'a>(queue: Option<&'a Queue>, keys: &Keys, key: KeyId) -> Option<&'a NodeSettings> {
-    let record = &queue?.record;
-    match key {
+fn settings_of<'a>(
+    queues: &'a BTreeMap<QueueId, Queue>,
+    limits: &'a Limits,
+    keys: &Keys,
+    spot: Spot,
+) -> Option<&'a NodeSettings> {
+    let Some(Queue { record, .. }) = queues.get(&spot.queue) else {
+        return limits.get(spot.queue).map(|limit| &limit.record.settings.node);
+    };
+    match spot.key {
         KeyId::NONE => Some(&record.settings.node),
         key => keys.rule(key, &record.settings.key_rules, record.version).map(|rule| &rule.node),
     }

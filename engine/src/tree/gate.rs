@@ -85,9 +85,17 @@ impl Tree {
         }
     }
 
+    /// Until when the node of a key, or one above it, waits for a job that costs more than the least, if any does.
+    pub(crate) fn reserved_until(&self, queue: NodeId, key: KeyId, facts: &impl Facts) -> Option<Timestamp> {
+        let reserved =
+            self.way(queue, key, facts).into_iter().filter(|node| self.nodes[*node].reserved.is_some());
+        reserved.filter_map(|node| self.parked.time(node.number())).max().map(Timestamp)
+    }
+
     /// The nodes that have the gates of a key and of those above it, the deepest first.
     fn way(&self, queue: NodeId, key: KeyId, facts: &impl Facts) -> Vec<NodeId> {
-        facts.keys().chain(key).filter_map(|key| self.gated(key)).chain([queue]).collect()
+        let limit = Some(self.nodes[queue].parent).filter(|parent| *parent != NodeId::NONE);
+        facts.keys().chain(key).filter_map(|key| self.gated(key)).chain([queue]).chain(limit).collect()
     }
 
     /// Gates anywhere in a queue may have changed.
@@ -101,8 +109,8 @@ impl Tree {
         }
     }
 
-    fn relook_one(&mut self, node: NodeId, facts: &impl Facts) {
-        let gate = facts.gate(self.spot(node), LEAST);
+    pub(super) fn relook_one(&mut self, node: NodeId, facts: &impl Facts) {
+        let gate = self.gate(node, LEAST, facts);
         let is_as_it_was = match (self.nodes[node].place, gate) {
             (Place::Open, Gate::Open) => true,
             (Place::Timed, Gate::Until(time)) => {
@@ -125,7 +133,7 @@ impl Tree {
     /// A new node, or one that leaves where it waited, looks whether it may stand in a ring.
     pub(super) fn look(&mut self, node: NodeId, facts: &impl Facts) {
         if self.is_gated(node) {
-            let gate = facts.gate(self.spot(node), LEAST);
+            let gate = self.gate(node, LEAST, facts);
             if gate != Gate::Open {
                 self.park(node, gate, None);
             }
@@ -160,7 +168,7 @@ impl Tree {
         let mut node = leaf;
         while node != NodeId::NONE {
             if self.is_gated(node) {
-                let gate = facts.gate(self.spot(node), cost);
+                let gate = self.gate(node, cost, facts);
                 if gate != Gate::Open {
                     return Some((node, gate));
                 }
@@ -194,11 +202,16 @@ impl Tree {
     }
 
     /// A node leaves where it waited, for its ring or to wait again.
-    fn look_again(&mut self, node: NodeId, facts: &impl Facts) {
+    pub(super) fn look_again(&mut self, node: NodeId, facts: &impl Facts) {
         self.unpark(node);
         self.look(node, facts);
         self.rouse(node);
         self.up(node, facts);
+    }
+
+    /// Whether something that costs so much may go through a node.
+    pub(super) fn gate(&self, node: NodeId, cost: u64, facts: &impl Facts) -> Gate {
+        if self.is_unwanted(node) { Gate::Slot } else { facts.gate(self.spot(node), cost) }
     }
 
     /// Whether a node asks anything. Jobs of a key that has nodes below it hang in a leaf beside those: the gate of

@@ -6,8 +6,8 @@ use super::{LaneId, Tree};
 use crate::ledger::keys::KeyId;
 
 impl Node {
-    /// The root of a queue: the inner node of the empty key.
-    pub(super) fn queue(number: u32) -> Node {
+    /// The root of a queue, the inner node of the empty key; or a shared limit.
+    pub(super) fn root(number: u32) -> Node {
         Node { queue: number, role: Role::Inner, ..Node::default() }
     }
 }

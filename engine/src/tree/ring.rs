@@ -37,7 +37,7 @@ impl Tree {
                 self.enter(node, priority, facts.now(), facts);
             }
         }
-        let is_spent = !self.is_there(node);
+        let is_spent = !self.is_there(node) && !self.is_root(node);
         if is_spent {
             self.forget(node);
         }
@@ -86,7 +86,7 @@ impl Tree {
         self.better(parent, priority, facts);
     }
 
-    fn leave(&mut self, node: NodeId) {
+    pub(super) fn leave(&mut self, node: NodeId) {
         let (parent, previous, next) =
             (self.nodes[node].parent, self.nodes[node].previous, self.nodes[node].next);
         let priority = self.nodes[node].standing.take().expect("only a node in a ring leaves it");

@@ -64,7 +64,7 @@ struct Bench {
 impl Bench {
     fn new(ageing: Span) -> Bench {
         let mut tree = Tree::new();
-        let queue = tree.add_queue(QueueId(1), ageing);
+        let queue = tree.add_root(QueueId(1), ageing);
         Bench { tree, keys: Keys::default(), queue, now: Timestamp(1_000), next: 1 }
     }
 
@@ -228,7 +228,7 @@ fn ageing_may_be_changed_at_any_time() {
 fn queues_do_not_see_each_other() {
     let mut bench = Bench::new(Span::ZERO);
     let first = bench.queue;
-    let second = bench.tree.add_queue(QueueId(2), Span::ZERO);
+    let second = bench.tree.add_root(QueueId(2), Span::ZERO);
     let here = bench.push("a", 4);
     bench.queue = second;
     assert!(!bench.tree.is_there(second) && bench.tree.is_there(first));
@@ -301,7 +301,7 @@ impl Race {
         let mut number = 0;
         let queues = ageing.map(|ageing| {
             number += 1;
-            (tree.add_queue(QueueId(number), Span(ageing)), Model::new(Span(ageing)))
+            (tree.add_root(QueueId(number), Span(ageing)), Model::new(Span(ageing)))
         });
         let (sequences, free, taken) = (Vec::new(), Vec::new(), Vec::new());
         Race {

@@ -281,7 +281,7 @@ fn frozen_node_goes_on_when_it_is_told_to() {
     let waiting = stage.wait(1);
     stage.pass(SECOND);
     assert_eq!(stage.leased(waiting), None);
-    stage.ask(Command::ResetNode(ResetNode { queue: queue(), key: crate::node::key("a") }));
+    stage.ask(Command::ResetNode(NodeName::Key(queue(), crate::node::key("a"))));
     assert_eq!(stage.leased(waiting).unwrap().len(), 1);
     // What went through its windows counts on.
     stage.enqueue(vec![job("a")]);

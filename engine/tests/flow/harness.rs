@@ -148,7 +148,7 @@ impl Harness {
             Command::Abandon(gone) => drop(self.asked.remove(gone)),
             Command::Nack(nacks) => {
                 for nack in nacks.iter().filter(|nack| nack.reason == NackReason::Throttled) {
-                    self.world.throttle(nack.id, nack.scope, nack.retry_after, self.now.engine);
+                    self.world.throttle(nack.id, nack.scope.as_ref(), nack.retry_after, self.now.engine);
                 }
             }
             _ => {}
@@ -274,7 +274,7 @@ impl Harness {
             Step::Nack { pick, reason, retry_after, scope } => {
                 let held = self.held();
                 let (id, token) = held[some(held.len(), pick)?];
-                let (retry_after, scope) = (retry_after.map(Span), *scope);
+                let (retry_after, scope) = (retry_after.map(Span), scope.map(ThrottleScope::Segments));
                 Command::Nack(vec![Nack { id, token, reason: *reason, error: None, retry_after, scope }])
             }
             Step::Cancel { pick } => Command::Cancel(self.pick(pick, |state| !state.is_at_rest())?),
@@ -298,7 +298,7 @@ impl Harness {
                 Command::Purge(Sweep { queue, states: StateSet::ALL, jobs: vec![id] })
             }
             Step::Reset { queue, key: text } => {
-                Command::ResetNode(ResetNode { queue: name(QueueId(*queue)), key: key(text) })
+                Command::ResetNode(NodeName::Key(name(QueueId(*queue)), key(text)))
             }
             Step::Pass(_) | Step::SetWall { .. } | Step::Restart => return None,
         })

@@ -14,6 +14,7 @@ mod judge;
 mod log;
 mod node;
 mod setting;
+mod shared;
 mod stage;
 mod step;
 mod tally;

@@ -84,26 +84,37 @@ impl Stage {
 
     /// Puts jobs in. The id of the first.
     pub(crate) fn enqueue(&mut self, jobs: Vec<JobSpec>) -> JobId {
-        let enqueue =
-            Enqueue { queue: queue(), jobs, request: None, batch_totals: Vec::new(), wait: Span::ZERO };
+        self.enqueue_to(queue(), jobs)
+    }
+
+    pub(crate) fn enqueue_to(&mut self, queue: QueueName, jobs: Vec<JobSpec>) -> JobId {
+        let enqueue = Enqueue { queue, jobs, request: None, batch_totals: Vec::new(), wait: Span::ZERO };
         let Outcome::Enqueued(enqueued) = self.done(Command::Enqueue(enqueue)) else { unreachable!() };
         enqueued.first
     }
 
     /// Leases up to so many now.
     pub(crate) fn lease(&mut self, max_jobs: u32) -> Vec<Held> {
-        let ticket = self.wait_for(max_jobs, Span::ZERO);
+        self.lease_from(queue(), max_jobs)
+    }
+
+    pub(crate) fn lease_from(&mut self, queue: QueueName, max_jobs: u32) -> Vec<Held> {
+        let ticket = self.wait_for(queue, max_jobs, Span::ZERO);
         self.leased(ticket).unwrap()
     }
 
     /// Leases up to so many when there are any.
     pub(crate) fn wait(&mut self, max_jobs: u32) -> Ticket {
-        self.wait_for(max_jobs, bound::MAX_SPAN)
+        self.wait_from(queue(), max_jobs)
     }
 
-    fn wait_for(&mut self, max_jobs: u32, wait: Span) -> Ticket {
+    pub(crate) fn wait_from(&mut self, queue: QueueName, max_jobs: u32) -> Ticket {
+        self.wait_for(queue, max_jobs, bound::MAX_SPAN)
+    }
+
+    fn wait_for(&mut self, queue: QueueName, max_jobs: u32, wait: Span) -> Ticket {
         self.ask(Command::Lease(Lease {
-            queue: queue(),
+            queue,
             max_jobs,
             max_bytes: usize::MAX,
             lease_duration: None,
@@ -132,10 +143,16 @@ impl Stage {
     }
 
     pub(crate) fn throttle(&mut self, held: &Held, scope: Option<u8>, retry_after: Option<Span>) {
-        self.nack_with(held, NackReason::Throttled, scope, retry_after);
+        self.nack_with(held, NackReason::Throttled, scope.map(ThrottleScope::Segments), retry_after);
     }
 
-    fn nack_with(&mut self, held: &Held, reason: NackReason, scope: Option<u8>, retry_after: Option<Span>) {
+    fn nack_with(
+        &mut self,
+        held: &Held,
+        reason: NackReason,
+        scope: Option<ThrottleScope>,
+        retry_after: Option<Span>,
+    ) {
         let Held { id, token, .. } = *held;
         self.ask(Command::Nack(vec![Nack { id, token, reason, error: None, retry_after, scope }]));
     }

@@ -88,13 +88,16 @@ impl World {
     pub(crate) fn throttle(
         &mut self,
         id: JobId,
-        scope: Option<u8>,
+        scope: Option<&ThrottleScope>,
         retry_after: Option<Span>,
         now: Timestamp,
     ) {
         let job = &self.jobs[&id];
         let mut way = way(job.queue, &job.key);
-        way.retain(|(_, key)| scope.is_none_or(|most| key.segments().count() <= usize::from(most)));
+        if let Some(scope) = scope {
+            let ThrottleScope::Segments(most) = scope else { panic!("{scope:?} is not generated") };
+            way.retain(|(_, key)| key.segments().count() <= usize::from(*most));
+        }
         let spot = way.swap_remove(0);
         let known = self.freezes.get(&spot).copied();
         let recent = known.filter(|freeze| now.0 - freeze.last < bound::FREEZE_MEMORY.0);

@@ -1,4 +1,4 @@
-//! PutQueue, GetQueue, ListQueues, PauseQueue, ResumeQueue, DeleteQueue, ResetNode and ListKeys.
+//! PutQueue, GetQueue, ListQueues, PauseQueue, ResumeQueue, DeleteQueue and ListKeys.
 
 use sluice_engine::{Command, DeleteQueue, Outcome, PutQueue, QueueName, QueuePatch};
 use sluice_proto::v1;
@@ -40,7 +40,7 @@ impl Rpc {
         &self,
         request: v1::ListQueuesRequest,
     ) -> Result<v1::ListQueuesResponse, Failure> {
-        let call = validate::queues_page(request)?;
+        let call = validate::queues_page(request.page_size, &request.page_token)?;
         let limit = call.limit;
         // One more than asked for tells whether there is a next page.
         let mut views =
@@ -93,19 +93,6 @@ impl Rpc {
             Ok(Outcome::QueueDeleted) => Ok(v1::DeleteQueueResponse {}),
             Ok(other) => Err(Failure::unexpected(other)),
             Err(refusal) => Err(Failure::refused(refusal, &name)),
-        }
-    }
-
-    pub(super) async fn do_reset_node(
-        &self,
-        request: v1::ResetNodeRequest,
-    ) -> Result<v1::ResetNodeResponse, Failure> {
-        let command = validate::reset_node(request)?;
-        let queue = command.queue.clone();
-        match self.handle.call(Command::ResetNode(command), COMMAND_BYTES).await? {
-            Ok(Outcome::NodeReset) => Ok(v1::ResetNodeResponse {}),
-            Ok(other) => Err(Failure::unexpected(other)),
-            Err(refusal) => Err(Failure::refused(refusal, &queue)),
         }
     }
 

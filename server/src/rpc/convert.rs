@@ -6,6 +6,7 @@ pub(super) mod job;
 mod queue;
 mod time;
 
+pub(super) use gate::{acquired, limit};
 pub(super) use info::server_info;
 pub(super) use job::{job, leased_job, state, state_of};
 pub(super) use queue::{absent_status, batch, etag, flow_hint, key_status, queue, status};

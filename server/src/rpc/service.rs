@@ -103,6 +103,13 @@ impl QueueService for Rpc {
     async fn drain(&self, request: Request<v1::DrainRequest>) -> Answer<Self::DrainStream> {
         Ok(Response::new(self.do_drain(request.into_inner()).await?))
     }
+
+    async fn acquire_limit(
+        &self,
+        request: Request<v1::AcquireLimitRequest>,
+    ) -> Answer<v1::AcquireLimitResponse> {
+        Ok(Response::new(self.do_acquire_limit(request).await?))
+    }
 }
 
 #[tonic::async_trait]
@@ -128,6 +135,25 @@ impl AdminService for Rpc {
 
     async fn reset_node(&self, request: Request<v1::ResetNodeRequest>) -> Answer<v1::ResetNodeResponse> {
         Ok(Response::new(self.do_reset_node(request.into_inner()).await?))
+    }
+
+    async fn put_limit(&self, request: Request<v1::PutLimitRequest>) -> Answer<v1::PutLimitResponse> {
+        Ok(Response::new(self.do_put_limit(request.into_inner()).await?))
+    }
+
+    async fn get_limit(&self, request: Request<v1::GetLimitRequest>) -> Answer<v1::GetLimitResponse> {
+        Ok(Response::new(self.do_get_limit(request.into_inner()).await?))
+    }
+
+    async fn list_limits(&self, request: Request<v1::ListLimitsRequest>) -> Answer<v1::ListLimitsResponse> {
+        Ok(Response::new(self.do_list_limits(request.into_inner()).await?))
+    }
+
+    async fn delete_limit(
+        &self,
+        request: Request<v1::DeleteLimitRequest>,
+    ) -> Answer<v1::DeleteLimitResponse> {
+        Ok(Response::new(self.do_delete_limit(request.into_inner()).await?))
     }
 
     async fn pause_queue(&self, request: Request<v1::PauseQueueRequest>) -> Answer<v1::PauseQueueResponse> {

@@ -73,6 +73,12 @@ pub(crate) enum Failure {
     },
     /// Jobs wait in the queue or are held.
     QueueNotEmpty(String),
+    /// There is no such shared limit.
+    LimitNotFound(String),
+    /// Queues hang under the shared limit.
+    LimitInUse(String),
+    /// No more shared limits fit.
+    TooManyLimits,
     /// The caller asks more often than it may; none: so much at once will never do.
     RequestRate {
         /// Who.
@@ -146,6 +152,9 @@ impl Failure {
             Failure::BatchNotFound(_) => (NotFound, "BATCH_NOT_FOUND", None),
             Failure::WrongState { .. } => (FailedPrecondition, "WRONG_STATE", None),
             Failure::QueueNotEmpty(_) => (FailedPrecondition, "QUEUE_NOT_EMPTY", None),
+            Failure::LimitNotFound(_) => (NotFound, "LIMIT_NOT_FOUND", None),
+            Failure::LimitInUse(_) => (FailedPrecondition, "LIMIT_IN_USE", None),
+            Failure::TooManyLimits => (ResourceExhausted, "TOO_MANY_LIMITS", Some(QUEUES_RETRY)),
             Failure::RequestRate { retry_after, .. } => (ResourceExhausted, "REQUEST_RATE", *retry_after),
             Failure::StorageFull => (ResourceExhausted, "STORAGE_FULL", Some(STORAGE_RETRY)),
             Failure::Starting => (Unavailable, "STARTING", Some(STARTING_RETRY)),
@@ -180,7 +189,10 @@ impl Failure {
             Failure::JobNotFound(_) => "there is no such job",
             Failure::DrainNotFound(_) => "the drained set is gone",
             Failure::LeaseLost(_) => "the lease expired or was taken over",
-            Failure::EtagMismatch(_) => "the queue was changed meanwhile: read it again",
+            Failure::EtagMismatch(_) => "the settings were changed meanwhile: read them again",
+            Failure::LimitNotFound(_) => "there is no such limit, or the queue does not hang under it",
+            Failure::LimitInUse(_) => "queues hang under the limit: put them elsewhere first",
+            Failure::TooManyLimits => "the server has as many limits as it can hold",
             Failure::TooManyQueues => "the server has as many queues as it can hold",
             Failure::QueueFull { what: Full::Queue, .. } => "the queue is full",
             Failure::QueueFull { what: Full::Key, .. } => "a key of the queue is full",
@@ -208,7 +220,7 @@ impl Failure {
         })
     }
 
-    /// Why the engine refused a command on `queue`.
+    /// Why the engine refused a command on `queue`, or on the shared limit of this name.
     pub(crate) fn refused(refusal: Refusal, queue: &QueueName) -> Failure {
         match refusal {
             Refusal::QueueNotFound => Failure::QueueNotFound(queue.to_string()),
@@ -225,6 +237,10 @@ impl Failure {
             Refusal::IdempotencyFull => Failure::IdempotencyFull,
             Refusal::TooManyBatches => Failure::TooManyBatches,
             Refusal::QueueNotEmpty => Failure::QueueNotEmpty(queue.to_string()),
+            Refusal::LimitNotFound => Failure::LimitNotFound(queue.to_string()),
+            Refusal::LimitInUse => Failure::LimitInUse(queue.to_string()),
+            Refusal::TooManyLimits => Failure::TooManyLimits,
+            Refusal::TooManyAcquires => Failure::Overloaded,
             Refusal::JobNotFound | Refusal::WrongState(_) => Failure::unexpected(refusal),
         }
     }
@@ -243,6 +259,7 @@ impl Failure {
         match refusal {
             ItemRefusal::JobNotFound => Failure::JobNotFound(job.to_owned()),
             ItemRefusal::LeaseLost => Failure::LeaseLost(job.to_owned()),
+            ItemRefusal::LimitNotFound => Failure::LimitNotFound(String::new()),
         }
     }
 

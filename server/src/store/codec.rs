@@ -15,8 +15,8 @@ mod setting;
 
 use bytes::{Buf, BufMut, Bytes};
 use sluice_engine::{
-    BatchName, Due, Enqueued, JobError, JobId, Mutation, Next, Priority, QueueId, QueueName, RequestKey,
-    ReturnCause, Timestamp, WallTime,
+    BatchName, Due, Enqueued, JobError, JobId, LimitRecord, LimitSettings, Mutation, Next, Priority, QueueId,
+    QueueName, RequestKey, ReturnCause, Span, Timestamp, WallTime,
 };
 
 pub(crate) use besides::{get_besides, put_besides};
@@ -59,6 +59,8 @@ mod kind {
     pub(super) const FROZEN: u8 = 28;
     pub(super) const NODE_STATE: u8 = 29;
     pub(super) const NODE_RESET: u8 = 30;
+    pub(super) const LIMIT_PUT: u8 = 31;
+    pub(super) const LIMIT_DELETED: u8 = 32;
 }
 
 /// A job's record within an event, told to whoever wants to find it again.
@@ -128,6 +130,14 @@ pub(crate) fn encode(mutation: &Mutation, out: &mut Vec<u8>, mut birth: impl FnM
             out.put_u32_le(queue.0);
             put_text(out, key);
         }),
+        Mutation::LimitPut(record) => event(out, kind::LIMIT_PUT, |out| {
+            out.put_u32_le(record.id.0);
+            out.put_u64_le(record.version);
+            put_text(out, &record.name);
+            out.put_u64_le(record.settings.priority_ageing.0);
+            node::put_node(out, &record.settings.node);
+        }),
+        Mutation::LimitDeleted { limit } => event(out, kind::LIMIT_DELETED, |out| out.put_u32_le(limit.0)),
         Mutation::Extended { id, expire } => event(out, kind::EXTENDED, |out| {
             out.put_u64_le(id.0);
             out.put_u64_le(expire.0);
@@ -288,6 +298,15 @@ fn decode_event(
         kind::NODE_RESET => {
             Mutation::NodeReset { queue: QueueId(fields.try_get_u32_le()?), key: node::get_key(fields)? }
         }
+        kind::LIMIT_PUT => {
+            let id = QueueId(fields.try_get_u32_le()?);
+            let version = fields.try_get_u64_le()?;
+            let name = setting::get_limit_name(fields)?;
+            let priority_ageing = Span(fields.try_get_u64_le()?);
+            let settings = LimitSettings { priority_ageing, node: node::get_node(fields)? };
+            Mutation::LimitPut(Box::new(LimitRecord { id, name, settings, version }))
+        }
+        kind::LIMIT_DELETED => Mutation::LimitDeleted { limit: QueueId(fields.try_get_u32_le()?) },
         kind::EXTENDED => Mutation::Extended {
             id: JobId(fields.try_get_u64_le()?),
             expire: Timestamp(fields.try_get_u64_le()?),

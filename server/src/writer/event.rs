@@ -28,6 +28,7 @@ pub(super) fn tell(mutations: &[Mutation], engine: &Engine, now: Now) {
             Mutation::Purged { jobs } => info!(jobs = jobs.len(), "jobs purged"),
             Mutation::Dropped { jobs } => info!(jobs = jobs.len(), "jobs dropped to make room"),
             Mutation::Expired { jobs } => info!(jobs = jobs.len(), "jobs expired"),
+            Mutation::LimitDeleted { limit } => info!(limit = limit.0, "limit deleted"),
             Mutation::QueueDeleted { queue } => info!(queue = name(*queue, engine), "queue deleted"),
             _ => {}
         }

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use sluice_engine::{
-    Answer, Command, Engine, Enqueue, FlowHintPolicy, JobId, Lease, LeaseToken, Now, QueueName, QueueStatus,
-    Refusal, Span, Ticket, Timestamp,
+    Acquire, Answer, Command, Engine, Enqueue, FlowHintPolicy, JobId, Lease, LeaseToken, Now, QueueName,
+    QueueStatus, Refusal, Span, Ticket, Timestamp,
 };
 use tokio::sync::oneshot::error::RecvError;
 use tokio::sync::{oneshot, watch};
@@ -115,10 +115,31 @@ impl Handle {
         stopping: CancellationToken,
     ) -> Result<impl Future<Output = Result<Answer, CallError>> + Send + use<>, CallError> {
         self.room_for_enqueue().await?;
-        let ticket = self.shared.ticket();
         let waits = enqueue.wait > Span::ZERO;
+        self.begin_waiting(Command::Enqueue(enqueue), waits, bytes, stopping)
+    }
+
+    /// Takes tokens without a job, waiting as `acquire` says. When the caller drops this future, or `stopping` comes,
+    /// the wait is abandoned.
+    ///
+    /// # Errors
+    /// When the writer did not take it.
+    pub async fn acquire(&self, acquire: Acquire, stopping: CancellationToken) -> Result<Answer, CallError> {
+        let waits = acquire.wait > Span::ZERO;
+        self.begin_waiting(Command::Acquire(acquire), waits, size_of::<Command>(), stopping)?.await
+    }
+
+    /// A call whose answer may come in a later step.
+    fn begin_waiting(
+        &self,
+        command: Command,
+        waits: bool,
+        bytes: usize,
+        stopping: CancellationToken,
+    ) -> Result<impl Future<Output = Result<Answer, CallError>> + Send + use<>, CallError> {
+        let ticket = self.shared.ticket();
         let (reply, mut answer) = oneshot::channel();
-        self.post(Message::Call { ticket, command: Command::Enqueue(enqueue), reply }, bytes)?;
+        self.post(Message::Call { ticket, command, reply }, bytes)?;
         let shared = Arc::clone(&self.shared);
         Ok(async move {
             if !waits {

@@ -8,7 +8,7 @@ mod row;
 use std::collections::BTreeSet;
 
 use prost_reflect::{DynamicMessage, MethodDescriptor, ReflectMessage};
-use sluice_proto::v1::NackReason;
+use sluice_proto::v1::{Limit, ListLimitsRequest, NackReason, PutLimitRequest};
 use sluice_tests::{Queue, Sluiced, spec, status, wire};
 use tonic::{Code, Status};
 
@@ -24,6 +24,8 @@ pub(crate) struct World {
     pub(crate) ready: String,
     /// A batch.
     pub(crate) batch: String,
+    /// A shared limit that no queue hangs under.
+    pub(crate) limit: String,
 }
 
 #[test]
@@ -132,11 +134,16 @@ async fn world(queue: &Queue) -> World {
     queue.ack(&out[1..2]).await;
     queue.nack(&out[2], NackReason::Rejected).await;
     let held = out.remove(0);
+    let limit = format!("limit-{}", queue.name());
+    let put = Limit { name: limit.clone(), ..Limit::default() };
+    let put = PutLimitRequest { limit: Some(put), update_mask: None };
+    queue.admin.clone().put_limit(put).await.unwrap();
     World {
         queue: queue.name().to_owned(),
         leased: (spec::id(&held), held.lease_token),
         ready: ids[3].clone(),
         batch: "batch".to_owned(),
+        limit,
     }
 }
 
@@ -144,12 +151,14 @@ async fn world(queue: &Queue) -> World {
 async fn snapshot(queue: &Queue) -> impl PartialEq + std::fmt::Debug + use<> {
     let status = queue.status().await;
     let queues = queue.admin.clone().list_queues(sluice_proto::v1::ListQueuesRequest::default()).await;
+    let limits = queue.admin.clone().list_limits(ListLimitsRequest::default()).await.unwrap().into_inner();
     let mut jobs = queue.list(&[], 100).await;
     for job in &mut jobs {
         // Kept by a clock of the server's own; as the wall's shows it, it is never twice quite the same.
         job.lease_expire_time = None;
     }
-    (status.counts, status.totals, status.bytes, status.ready_by_priority, queues.unwrap().into_inner(), jobs)
+    let queues = queues.unwrap().into_inner();
+    (status.counts, status.totals, status.bytes, status.ready_by_priority, queues, limits, jobs)
 }
 
 async fn answer(

@@ -295,7 +295,7 @@ async fn frozen_node_goes_on_when_it_is_told_to_and_owes_what_it_owed() {
         async move { queue.lease_next().await }
     });
     queue.until(|status| status.waiting_leases == 1).await;
-    let reset = ResetNodeRequest { queue: "thaw".to_owned(), key: "a".to_owned() };
+    let reset = ResetNodeRequest { queue: "thaw".to_owned(), key: "a".to_owned(), ..Default::default() };
     server.admin().reset_node(reset).await.unwrap();
     assert_eq!(spec::text(&waiting.await.unwrap()), "a0");
     assert_eq!(goes(&queue).await, [""; 0], "two have gone, of two");

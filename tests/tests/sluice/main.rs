@@ -51,6 +51,7 @@ mod room_change;
 mod screen;
 mod service;
 mod setting;
+mod shared_limit;
 mod statistic;
 mod stream;
 mod update;

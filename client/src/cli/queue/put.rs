@@ -58,6 +58,9 @@ pub(in crate::cli) struct Put {
     /// default: none.
     #[arg(long, value_parser = limits, value_name = "LIMITS|none")]
     limits: Option<NodeSettings>,
+    /// The shared limit to hang the queue under; none is none. A new queue's default: none.
+    #[arg(long, value_name = "NAME|none")]
+    limit: Option<String>,
     /// What holds for keys: PATTERN is 1 to 3 segments, `*` stands for any characters of one; after `:` any of
     /// the above, weight=N, max_jobs=N, max_bytes=N and overflow=reject|drop-oldest|wait. May be given several times, the first that
     /// matches holds, and takes the place of all rules there are; an empty one removes them. Default: leave them.
@@ -148,6 +151,7 @@ impl Put {
             ("overflow_policy", self.overflow.is_some()),
             ("reserve", reserve_said),
             ("settings", self.limits.is_some()),
+            ("limit", self.limit.is_some()),
             ("key_rules", !self.key_rules.is_empty()),
             ("flow_hint", self.flow_hint.is_some()),
             ("idempotency_window", self.idempotency_window.is_some()),
@@ -170,6 +174,7 @@ impl Put {
             dead_retention: self.dead_retention.map(span_to_proto),
             priority_ageing: self.priority_ageing.map(span_to_proto),
             settings: self.limits,
+            limit: self.limit.filter(|name| name != "none").unwrap_or_default(),
             key_rules: self.key_rules.into_iter().flatten().collect(),
             etag: self.etag,
             flow_hint: self.flow_hint.and_then(|Hint(policy)| policy),

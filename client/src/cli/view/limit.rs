@@ -34,6 +34,8 @@ struct WindowView {
 pub(super) struct GateView {
     kind: String,
     node: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    limit: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     until_time: Option<String>,
     message: String,
@@ -100,6 +102,7 @@ impl From<Gate> for GateView {
                 "GATE_KIND_",
             ),
             node: gate.node,
+            limit: gate.limit,
             until_time: gate.until_time.as_ref().map(time),
             message: gate.message,
         }

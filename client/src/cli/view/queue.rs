@@ -20,6 +20,8 @@ pub(in crate::cli) struct QueueView {
     reserve: Option<ReserveView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     limits: Option<LimitsView>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    limit: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     key_rules: Vec<KeyRuleView>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -155,6 +157,7 @@ impl From<Queue> for QueueView {
             overflow_policy: overflow(queue.overflow_policy),
             reserve: queue.reserve.as_ref().map(ReserveView::from),
             limits: queue.settings.as_ref().and_then(LimitsView::of),
+            limit: queue.limit,
             key_rules: queue.key_rules.into_iter().map(KeyRuleView::from).collect(),
             flow_hint: queue.flow_hint.as_ref().map(FlowHintPolicyView::from),
             idempotency_window: queue.idempotency_window.as_ref().map(span),
@@ -179,6 +182,7 @@ impl Show for QueueView {
         "MAX-BYTES",
         "OVERFLOW",
         "LIMITS",
+        "LIMIT",
         "RULES",
         "HINT",
         "PAUSED",
@@ -205,6 +209,7 @@ impl Show for QueueView {
             number(self.max_bytes),
             self.overflow_policy.clone(),
             self.limits.as_ref().map(LimitsView::cell).unwrap_or_default(),
+            self.limit.clone(),
             if self.key_rules.is_empty() { String::new() } else { self.key_rules.len().to_string() },
             yes(self.flow_hint.is_some()),
             yes(self.paused),

@@ -88,9 +88,35 @@ impl AdminService for Admin {
         &self,
         request: Request<ResetNodeRequest>,
     ) -> Result<Response<ResetNodeResponse>, Status> {
-        let ResetNodeRequest { queue, key } = request.into_inner();
-        self.order("reset", &format!("{queue} {key}"));
+        let ResetNodeRequest { queue, key, limit } = request.into_inner();
+        self.order("reset", &format!("{queue} {key}{limit}"));
         Ok(Response::new(ResetNodeResponse {}))
+    }
+
+    async fn put_limit(
+        &self,
+        request: Request<PutLimitRequest>,
+    ) -> Result<Response<PutLimitResponse>, Status> {
+        Ok(Response::new(PutLimitResponse { limit: request.into_inner().limit }))
+    }
+
+    async fn get_limit(&self, _: Request<GetLimitRequest>) -> Result<Response<GetLimitResponse>, Status> {
+        missing()
+    }
+
+    async fn list_limits(
+        &self,
+        _: Request<ListLimitsRequest>,
+    ) -> Result<Response<ListLimitsResponse>, Status> {
+        missing()
+    }
+
+    async fn delete_limit(
+        &self,
+        request: Request<DeleteLimitRequest>,
+    ) -> Result<Response<DeleteLimitResponse>, Status> {
+        self.order("delete limit", &request.into_inner().name);
+        Ok(Response::new(DeleteLimitResponse {}))
     }
 
     async fn pause_queue(

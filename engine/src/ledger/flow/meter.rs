@@ -96,7 +96,6 @@ impl Meter {
     }
 
     /// Units that may go through now.
-    #[cfg(test)]
     pub(crate) fn tokens(&self, window: &Window, now: Timestamp) -> u64 {
         match (self, window.kind) {
             (Meter::Rate(full), WindowKind::Rate { burst }) => {

@@ -1,9 +1,11 @@
 //! Limits, and why a job does not go.
 
-use sluice_engine::{Block, BlockKind, Capacity, NodeSettings, OverflowPolicy, Unit, Window, WindowKind};
+use sluice_engine::{
+    Acquired, Block, BlockKind, Capacity, LimitView, NodeSettings, OverflowPolicy, Unit, Window, WindowKind,
+};
 use sluice_proto::v1;
 
-use super::queue::overflow_policy;
+use super::queue::{etag, overflow_policy};
 use super::time::{duration, timestamp};
 
 /// What is set on a node, with every default filled in.
@@ -23,6 +25,29 @@ pub(super) fn node(
     }
 }
 
+/// A shared limit, with every default filled in.
+pub(in crate::rpc) fn limit(view: &LimitView) -> v1::Limit {
+    v1::Limit {
+        name: view.name.to_string(),
+        settings: Some(node(&view.settings.node, Capacity::default(), None)),
+        priority_ageing: Some(duration(view.settings.priority_ageing)),
+        etag: etag(view.version),
+        queues: view.queues,
+        in_flight: view.in_flight,
+        tokens: view.tokens,
+        frozen_until_time: view.frozen_until.map(timestamp),
+    }
+}
+
+/// What came of asking for tokens.
+pub(in crate::rpc) fn acquired(acquired: Acquired) -> v1::AcquireLimitResponse {
+    v1::AcquireLimitResponse {
+        acquired: acquired.retry_after.is_none(),
+        retry_after: acquired.retry_after.map(duration),
+        tokens: acquired.tokens,
+    }
+}
+
 /// A closed gate on a job's way.
 pub(super) fn gate(block: &Block) -> v1::Gate {
     let (kind, what) = match block.kind {
@@ -33,13 +58,18 @@ pub(super) fn gate(block: &Block) -> v1::Gate {
         BlockKind::Frozen => (v1::GateKind::Frozen, "a worker said THROTTLED of"),
         BlockKind::Paused => (v1::GateKind::Paused, "nothing is leased from"),
     };
-    let node = if block.key.is_empty() { "the queue".to_owned() } else { format!("key {}", &*block.key) };
+    let node = match &block.limit {
+        Some(limit) => format!("limit {limit}"),
+        None if block.key.is_empty() => "the queue".to_owned(),
+        None => format!("key {}", &*block.key),
+    };
     v1::Gate {
         kind: kind as i32,
         node: block.key.to_string(),
         closed: true,
         until_time: block.until.map(timestamp),
         message: format!("{what} {node}"),
+        limit: block.limit.as_ref().map_or_else(String::new, ToString::to_string),
     }
 }
 

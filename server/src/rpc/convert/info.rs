@@ -48,6 +48,8 @@ fn bounds(max_payload_bytes: usize, max_idempotency_keys: u64) -> v1::Bounds {
         max_waiting_enqueues: number(bound::MAX_WAITING_ENQUEUES),
         max_get_jobs: number(bound::MAX_GET_JOBS),
         max_attempt_history: number(bound::MAX_ATTEMPT_HISTORY),
+        max_limits: number(bound::MAX_LIMITS),
+        max_waiting_acquires: number(bound::MAX_WAITING_ACQUIRES),
     }
 }
 

@@ -30,6 +30,7 @@ pub(in crate::rpc) fn queue(view: &QueueView) -> v1::Queue {
             percent: Some(reserve.percent.into()),
         }),
         settings: Some(node(&settings.node, Capacity::default(), None)),
+        limit: settings.limit.as_ref().map_or_else(String::new, ToString::to_string),
         key_rules: settings.key_rules.iter().map(key_rule).collect(),
         paused: settings.paused,
         flow_hint: settings.flow_hint.as_ref().map(flow_hint_policy),

@@ -53,6 +53,15 @@ fn details(failure: &Failure) -> ErrorDetails {
         Failure::QueueNotFound(name) | Failure::EtagMismatch(name) => {
             details.set_resource_info("sluice.v1.Queue", name_of(name), "", failure.message());
         }
+        Failure::LimitNotFound(name) => {
+            details.set_resource_info("sluice.v1.Limit", name_of(name), "", failure.message());
+        }
+        Failure::LimitInUse(name) => {
+            details.add_precondition_failure_violation("LIMIT_IN_USE", name_of(name), failure.message());
+        }
+        Failure::TooManyLimits => {
+            details.add_quota_failure_violation("limits", failure.message());
+        }
         Failure::JobNotFound(id) => {
             details.set_resource_info("sluice.v1.Job", name_of(id), "", failure.message());
         }

@@ -1,7 +1,9 @@
 //! What goes through a node: windows, slots, weight, order.
 
-use sluice_engine::bound::{MAX_AMOUNT, MAX_IN_FLIGHT, MAX_PERIOD, MAX_WEIGHT, MAX_WINDOWS, MIN_PERIOD};
-use sluice_engine::{NodeSettings, ResetNode, Unit, Window, WindowKind};
+use sluice_engine::bound::{
+    MAX_AMOUNT, MAX_COST, MAX_IN_FLIGHT, MAX_PERIOD, MAX_WAIT, MAX_WEIGHT, MAX_WINDOWS, MIN_PERIOD,
+};
+use sluice_engine::{Acquire, NodeName, NodeSettings, Span, Unit, Window, WindowKind};
 use sluice_proto::v1;
 
 use super::field::Fields;
@@ -9,15 +11,38 @@ use super::path::Path;
 use crate::rpc::status::Failure;
 
 /// A node that is to go on.
-pub(in crate::rpc) fn reset_node(request: v1::ResetNodeRequest) -> Result<ResetNode, Failure> {
+pub(in crate::rpc) fn reset_node(request: v1::ResetNodeRequest) -> Result<NodeName, Failure> {
     let mut fields = Fields::default();
-    let queue = fields.queue(Path::new("queue"), &request.queue);
-    let key = fields.key(Path::new("key"), request.key);
-    let made = queue.zip(key).map(|(queue, key)| ResetNode { queue, key });
+    let made = fields.node_name(&request.limit, &request.queue, request.key);
+    fields.made(made)
+}
+
+/// Tokens that are wanted.
+pub(in crate::rpc) fn acquire(request: v1::AcquireLimitRequest) -> Result<Acquire, Failure> {
+    let mut fields = Fields::default();
+    let node = fields.node_name(&request.limit, &request.queue, request.key);
+    let cost = fields.number(Path::new("cost"), request.cost, 1..=MAX_COST, 1);
+    let wait = fields.span(Path::new("wait_timeout"), request.wait_timeout, Span::ZERO..=MAX_WAIT);
+    let made = (|| Some(Acquire { node: node?, cost: cost?.into(), wait: wait?.unwrap_or_default() }))();
     fields.made(made)
 }
 
 impl Fields {
+    /// A shared limit, or a key of a queue.
+    fn node_name(&mut self, limit: &str, queue: &str, key: String) -> Option<NodeName> {
+        if limit.is_empty() {
+            let queue = self.queue(Path::new("queue"), queue);
+            let key = self.key(Path::new("key"), key);
+            return queue.zip(key).map(|(queue, key)| NodeName::Key(queue, key));
+        }
+        let at = Path::new("limit");
+        if !(queue.is_empty() && key.is_empty()) {
+            self.wrong(at, "is not allowed beside queue and key");
+            return None;
+        }
+        self.queue(at, limit).map(NodeName::Limit)
+    }
+
     /// What is set on a node but its capacity.
     pub(super) fn node(&mut self, at: Path<'_>, said: &v1::NodeSettings) -> Option<NodeSettings> {
         let default = NodeSettings::default();
@@ -105,7 +130,6 @@ impl Fields {
 #[cfg(test)]
 mod tests {
     use prost_types::Duration;
-    use sluice_engine::Span;
 
     use super::*;
 

@@ -14,7 +14,7 @@ const MAX_PAGE: i32 = 1_000;
 /// When nothing is said.
 const DEFAULT_PAGE: usize = 100;
 
-/// A page of queues.
+/// A page of queues, or of shared limits.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::rpc) struct QueuesCall {
     /// Begins after this name.
@@ -37,10 +37,10 @@ pub(in crate::rpc) struct JobsCall {
 }
 
 /// A page of queues.
-pub(in crate::rpc) fn queues_page(request: v1::ListQueuesRequest) -> Result<QueuesCall, Failure> {
+pub(in crate::rpc) fn queues_page(page_size: i32, page_token: &str) -> Result<QueuesCall, Failure> {
     let mut fields = Fields::default();
-    let limit = fields.page_size(request.page_size);
-    let after = match &*request.page_token {
+    let limit = fields.page_size(page_size);
+    let after = match page_token {
         "" => Some(None),
         name => QueueName::new(name).map(Some).ok(),
     };
@@ -137,9 +137,7 @@ mod tests {
 
     #[test]
     fn page_sizes_are_bounded() {
-        let size = |page_size| {
-            queues_page(v1::ListQueuesRequest { page_size, ..Default::default() }).map(|call| call.limit)
-        };
+        let size = |page_size| queues_page(page_size, "").map(|call| call.limit);
         assert_eq!(size(0).unwrap(), 100);
         assert_eq!(size(1).unwrap(), 1);
         assert_eq!(size(1_000).unwrap(), 1_000);
@@ -150,9 +148,7 @@ mod tests {
 
     #[test]
     fn page_of_queues_begins_after_its_token() {
-        let page = |page_token: &str| {
-            queues_page(v1::ListQueuesRequest { page_token: page_token.to_owned(), ..Default::default() })
-        };
+        let page = |page_token| queues_page(0, page_token);
         assert_eq!(page("").unwrap().after, None);
         assert_eq!(page("sms").unwrap().after, Some(QueueName::new("sms").unwrap()));
         assert_eq!(wrong(page("a b")), ["page_token"]);

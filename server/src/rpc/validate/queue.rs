@@ -37,7 +37,7 @@ pub(in crate::rpc) fn put_queue(request: v1::PutQueueRequest) -> Result<PutQueue
 }
 
 /// The version that an etag stands for.
-fn version(text: &str) -> Option<QueueVersion> {
+pub(super) fn version(text: &str) -> Option<QueueVersion> {
     let (queue, number) = text.split_once('-')?;
     let version = QueueVersion { queue: QueueId(queue.parse().ok()?), number: number.parse().ok()? };
     (etag(version) == text).then_some(version)
@@ -59,6 +59,10 @@ impl Fields {
         let key_rules = self.key_rules(at.then("key_rules"), &queue.key_rules);
         let flow_hint = self.flow_hint(at.then("flow_hint"), queue.flow_hint);
         let window = self.span(at.then("idempotency_window"), queue.idempotency_window, ANY);
+        let limit = match &*queue.limit {
+            "" => Some(None),
+            name => self.queue(at.then("limit"), name).map(Some),
+        };
         let capacity = capacity?;
         Some(QueuePatch {
             retry: retry?,
@@ -76,6 +80,7 @@ impl Fields {
             paused: Some(queue.paused),
             flow_hint: Some(flow_hint?),
             idempotency_window: window?,
+            limit: Some(limit?),
         })
     }
 
@@ -101,7 +106,7 @@ struct Mask(u32);
 
 impl Mask {
     /// Every field that can be set.
-    const PATHS: [&str; 19] = [
+    const PATHS: [&str; 20] = [
         "retry_policy.max_attempts",
         "retry_policy.initial_backoff",
         "retry_policy.multiplier",
@@ -121,6 +126,7 @@ impl Mask {
         "paused",
         "flow_hint",
         "idempotency_window",
+        "limit",
     ];
     const ALL: Mask = Mask((1 << Mask::PATHS.len()) - 1);
 
@@ -191,6 +197,7 @@ impl Mask {
                 said.idempotency_window,
                 default.idempotency_window,
             ),
+            limit: set(self.has("limit"), said.limit, default.limit),
         }
     }
 }

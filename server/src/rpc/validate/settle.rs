@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use sluice_engine::bound::{MAX_ERROR_BYTES, MAX_KEY_SEGMENTS, MAX_LEASE, MAX_RESULT_BYTES, MIN_LEASE};
-use sluice_engine::{Ack, Extension, JobError, JobId, LeaseToken, Nack, NackReason};
+use sluice_engine::{
+    Ack, Extension, JobError, JobId, LeaseToken, LimitName, Nack, NackReason, ThrottleScope,
+};
 use sluice_proto::v1;
 
 use super::field::{Fields, JobRef};
@@ -78,8 +80,13 @@ impl Fields {
         }
     }
 
-    /// How many segments of the key name the node that was too much, if that was said.
-    fn scope(&mut self, at: Path<'_>, reason: Option<NackReason>, said: &str) -> Option<Option<u8>> {
+    /// How many segments of the key, or which shared limit, names the node that was too much, if that was said.
+    fn scope(
+        &mut self,
+        at: Path<'_>,
+        reason: Option<NackReason>,
+        said: &str,
+    ) -> Option<Option<ThrottleScope>> {
         if said.is_empty() {
             return Some(None);
         }
@@ -87,11 +94,17 @@ impl Fields {
             self.wrong(at, "is not allowed with this reason");
             return None;
         }
+        let is_number = said.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
         let segments = said.parse().ok().filter(|segments| usize::from(*segments) <= MAX_KEY_SEGMENTS);
-        if segments.is_none() {
-            self.wrong(at, format_args!("is not a number of key segments, 0 to {MAX_KEY_SEGMENTS}"));
+        let limit = || LimitName::new(said).ok().filter(|_| !is_number).map(ThrottleScope::Limit);
+        let scope = segments.map(ThrottleScope::Segments).or_else(limit);
+        if scope.is_none() {
+            let what = format_args!(
+                "is neither a number of key segments, 0 to {MAX_KEY_SEGMENTS}, nor the name of a shared limit"
+            );
+            self.wrong(at, what);
         }
-        segments.map(Some)
+        scope.map(Some)
     }
 
     fn reason(&mut self, at: Path<'_>, number: i32) -> Option<NackReason> {

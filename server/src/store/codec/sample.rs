@@ -9,9 +9,10 @@ use proptest::prelude::*;
 use sluice_engine::bound::MAX_COST;
 use sluice_engine::{
     Attributes, BatchName, Besides, Capacity, Charge, Cost, Due, Enqueued, FlowHintPolicy, FlowHintStep,
-    JobError, JobId, JobSpec, Key, KeyPattern, KeyRule, Meter, Mutation, Next, NodeSettings, NodeState,
-    OverflowPolicy, Priority, QueueId, QueueName, QueueSettings, Quota, RequestKey, Reserve, RetryPatch,
-    ReturnCause, Span, Start, Timestamp, Unit, WallTime, Window, WindowKind,
+    JobError, JobId, JobSpec, Key, KeyPattern, KeyRule, LimitName, LimitRecord, LimitSettings, Meter,
+    Mutation, Next, NodeSettings, NodeState, OverflowPolicy, Priority, QueueId, QueueName, QueueSettings,
+    Quota, RequestKey, Reserve, RetryPatch, ReturnCause, Span, Start, Timestamp, Unit, WallTime, Window,
+    WindowKind,
 };
 
 use crate::idempotency;
@@ -145,7 +146,25 @@ pub(crate) fn one_of_each_later() -> Vec<Mutation> {
         Mutation::Frozen { queue: QueueId(3), key: key(""), until: Timestamp(31_000_000_000), step: 4 },
         Mutation::NodeState { queue: QueueId(3), key: key("bot42"), state: Box::new(state()) },
         Mutation::NodeReset { queue: QueueId(3), key: key("bot42") },
+        Mutation::QueuePut {
+            queue: QueueId(3),
+            name: QueueName::new("sms.out").unwrap(),
+            settings: Box::new(QueueSettings {
+                limit: Some(LimitName::new("vendor").unwrap()),
+                ..QueueSettings::default()
+            }),
+            version: 4,
+        },
+        Mutation::LimitPut(Box::new(limit_record())),
+        Mutation::LimitDeleted { limit: QueueId(4) },
     ]
+}
+
+fn limit_record() -> LimitRecord {
+    let node =
+        NodeSettings { windows: windows().to_vec(), max_in_flight: Some(9), ..NodeSettings::default() };
+    let settings = LimitSettings { node, priority_ageing: Span::from_secs(30) };
+    LimitRecord { id: QueueId(4), name: LimitName::new("vendor").unwrap(), settings, version: 2 }
 }
 
 /// Settings with every field said.
@@ -235,6 +254,8 @@ pub(crate) fn mutation() -> impl Strategy<Value = Mutation> {
             worker: Arc::from(worker),
         }),
         (id(), time()).prop_map(|(id, expire)| Mutation::Extended { id, expire }),
+        limit().prop_map(|record| Mutation::LimitPut(Box::new(record))),
+        any::<u32>().prop_map(|limit| Mutation::LimitDeleted { limit: QueueId(limit) }),
         (id(), option::of(bytes())).prop_map(|(id, result)| Mutation::Acked { id, result }),
         (id(), 0..10u32, due(), any::<u64>()).prop_map(|(id, priority, due, sequence)| {
             Mutation::Updated { id, priority: Priority::new(priority).unwrap(), due, sequence }
@@ -360,10 +381,10 @@ fn patch() -> impl Strategy<Value = RetryPatch> {
 
 fn settings() -> impl Strategy<Value = QueueSettings> {
     let spans = (patch(), any::<[u64; 6]>(), any::<bool>());
-    let room =
-        (capacity(), overflow(), option::of(reserve()), (vec(rule(), 0..4), node()), option::of(flow_hint()));
+    let nodes = (vec(rule(), 0..4), node(), option::of(limit_name()));
+    let room = (capacity(), overflow(), option::of(reserve()), nodes, option::of(flow_hint()));
     (spans, room).prop_map(
-        |((patch, numbers, paused), (capacity, overflow, reserve, (key_rules, node), flow_hint))| {
+        |((patch, numbers, paused), (capacity, overflow, reserve, (key_rules, node, limit), flow_hint))| {
             QueueSettings {
                 node,
                 retry: patch.over(&QueueSettings::default().retry),
@@ -379,7 +400,23 @@ fn settings() -> impl Strategy<Value = QueueSettings> {
                 paused,
                 flow_hint,
                 idempotency_window: Span(numbers[5]),
+                limit,
             }
+        },
+    )
+}
+
+fn limit_name() -> impl Strategy<Value = LimitName> {
+    "[A-Za-z0-9._-]{1,128}".prop_map(|name| LimitName::new(&name).unwrap())
+}
+
+fn limit() -> impl Strategy<Value = LimitRecord> {
+    (any::<u32>(), limit_name(), node(), any::<u64>(), any::<u64>()).prop_map(
+        |(id, name, node, ageing, version)| LimitRecord {
+            id: QueueId(id),
+            name,
+            settings: LimitSettings { node, priority_ageing: Span(ageing) },
+            version,
         },
     )
 }

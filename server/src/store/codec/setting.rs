@@ -2,8 +2,8 @@
 
 use bytes::{Buf, BufMut};
 use sluice_engine::{
-    Capacity, FlowHintPolicy, FlowHintStep, KeyPattern, KeyRule, NodeSettings, OverflowPolicy, Priority,
-    QueueSettings, Reserve, RetryPatch, RetryPolicy, Span,
+    Capacity, FlowHintPolicy, FlowHintStep, KeyPattern, KeyRule, LimitName, NodeSettings, OverflowPolicy,
+    Priority, QueueSettings, Reserve, RetryPatch, RetryPolicy, Span,
 };
 
 use super::node::{get_node, put_node};
@@ -17,7 +17,8 @@ mod flag {
     pub(super) const PAUSED: u8 = 1 << 3;
     pub(super) const FLOW_HINT: u8 = 1 << 4;
     pub(super) const NODE: u8 = 1 << 5;
-    pub(super) const ALL: u8 = (1 << 6) - 1;
+    pub(super) const LIMIT: u8 = 1 << 6;
+    pub(super) const ALL: u8 = (1 << 7) - 1;
 }
 
 /// A key rule's overflow policy when it says none.
@@ -39,6 +40,7 @@ pub(crate) fn put_settings(out: &mut Vec<u8>, settings: &QueueSettings) {
     flags |= if settings.paused { flag::PAUSED } else { 0 };
     flags |= if settings.flow_hint.is_some() { flag::FLOW_HINT } else { 0 };
     flags |= node_flag(&settings.node);
+    flags |= if settings.limit.is_some() { flag::LIMIT } else { 0 };
     out.put_u8(flags);
     put_capacity(out, &settings.capacity);
     out.put_u8(settings.overflow as u8);
@@ -53,6 +55,9 @@ pub(crate) fn put_settings(out: &mut Vec<u8>, settings: &QueueSettings) {
     put_count(out, settings.key_rules.len());
     settings.key_rules.iter().for_each(|rule| put_rule(out, rule));
     put_said_node(out, &settings.node);
+    if let Some(limit) = &settings.limit {
+        put_text(out, limit);
+    }
 }
 
 /// See [`put_settings`].
@@ -72,8 +77,14 @@ pub(crate) fn get_settings(input: &mut &[u8]) -> Result<QueueSettings, DecodeErr
         idempotency_window: Span(input.try_get_u64_le()?),
         key_rules: get_rules(input)?,
         node: get_said_node(input, flags)?,
+        limit: has(flag::LIMIT).then(|| get_limit_name(input)).transpose()?,
         ..first
     })
+}
+
+/// The name of a shared limit.
+pub(super) fn get_limit_name(input: &mut &[u8]) -> Result<LimitName, DecodeError> {
+    LimitName::new(get_text(input)?).map_err(|_| DecodeError::Invalid("limit name"))
 }
 
 /// The settings that were there first; the others as if nobody had said them.

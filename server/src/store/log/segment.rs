@@ -182,6 +182,8 @@ fn jobs_of(mutation: &Mutation) -> &[JobId] {
         | Mutation::Frozen { .. }
         | Mutation::NodeState { .. }
         | Mutation::NodeReset { .. }
+        | Mutation::LimitPut(_)
+        | Mutation::LimitDeleted { .. }
         | Mutation::DrainForgotten { .. }
         | Mutation::Requested { .. }
         | Mutation::BatchAnnounced { .. }

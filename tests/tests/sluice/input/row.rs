@@ -4,11 +4,12 @@ use prost::Message;
 use prost_reflect::{DynamicMessage, MapKey, MethodDescriptor, Value};
 use sluice_proto::v1::work_request::Message as Asked;
 use sluice_proto::v1::{
-    Ack, AckRequest, BackupRequest, BatchGetJobsRequest, CancelJobRequest, DeleteQueueRequest, DrainRequest,
-    EnqueueRequest, EnqueueStreamRequest, ExtendLeaseRequest, GetBatchRequest, GetJobRequest,
-    GetQueueRequest, GetQueueStatusRequest, GetServerInfoRequest, JobFilter, JobState, KeyRule,
-    LeaseExtension, LeaseRequest, ListJobsRequest, ListKeysRequest, ListQueuesRequest, Nack, NackReason,
-    NackRequest, NodeSettings, PauseQueueRequest, PurgeJobsRequest, PutQueueRequest, Queue,
+    Ack, AckRequest, AcquireLimitRequest, BackupRequest, BatchGetJobsRequest, CancelJobRequest,
+    DeleteLimitRequest, DeleteQueueRequest, DrainRequest, EnqueueRequest, EnqueueStreamRequest,
+    ExtendLeaseRequest, GetBatchRequest, GetJobRequest, GetLimitRequest, GetQueueRequest,
+    GetQueueStatusRequest, GetServerInfoRequest, JobFilter, JobState, KeyRule, LeaseExtension, LeaseRequest,
+    Limit, ListJobsRequest, ListKeysRequest, ListLimitsRequest, ListQueuesRequest, Nack, NackReason,
+    NackRequest, NodeSettings, PauseQueueRequest, PurgeJobsRequest, PutLimitRequest, PutQueueRequest, Queue,
     RequeueJobsRequest, ResetNodeRequest, ResumeQueueRequest, RetryPolicy, UpdateJobRequest,
     WatchQueueRequest, WatchQueuesRequest, Window, WindowKind, WorkRequest, WorkStart,
 };
@@ -151,7 +152,19 @@ pub(crate) fn good(method: &MethodDescriptor, world: &World) -> DynamicMessage {
         }
         "GetQueue" => GetQueueRequest { name: queue() }.encode_to_vec(),
         "DeleteQueue" => DeleteQueueRequest { name: queue(), force: true }.encode_to_vec(),
-        "ResetNode" => ResetNodeRequest { queue: queue(), key: "a".to_owned() }.encode_to_vec(),
+        "ResetNode" => {
+            ResetNodeRequest { queue: queue(), key: "a".to_owned(), ..Default::default() }.encode_to_vec()
+        }
+        "PutLimit" => {
+            let window = Window { amount: 1_000_000, period: Some(spec::millis(1)), ..Window::default() };
+            let settings = Some(NodeSettings { windows: vec![window], ..NodeSettings::default() });
+            let limit = Limit { name: world.limit.clone(), settings, ..Limit::default() };
+            PutLimitRequest { limit: Some(limit), update_mask: None }.encode_to_vec()
+        }
+        "GetLimit" => GetLimitRequest { name: world.limit.clone() }.encode_to_vec(),
+        "ListLimits" => ListLimitsRequest::default().encode_to_vec(),
+        "DeleteLimit" => DeleteLimitRequest { name: world.limit.clone() }.encode_to_vec(),
+        "AcquireLimit" => AcquireLimitRequest { queue: queue(), ..Default::default() }.encode_to_vec(),
         "PauseQueue" => PauseQueueRequest { name: queue() }.encode_to_vec(),
         "ResumeQueue" => ResumeQueueRequest { name: queue() }.encode_to_vec(),
         "ListKeys" => ListKeysRequest { queue: queue(), ..Default::default() }.encode_to_vec(),
@@ -209,6 +222,7 @@ pub(crate) fn rows() -> Vec<Row> {
     rows.extend(work());
     rows.extend(watch());
     rows.extend(settings());
+    rows.extend(limits());
     rows.extend(sweeps());
     rows
 }
@@ -386,8 +400,9 @@ fn settling(rpc: &'static str, prefix: &str) -> Vec<Row> {
 
 /// What is set on a node; at the queue itself its capacity is not.
 fn node(rpc: &'static str, prefix: &str) -> Vec<Row> {
-    let is_queue = prefix == "queue.settings";
-    let elsewhere = |value, cases| if is_queue { vec![set("said", value)] } else { cases };
+    let (is_queue, is_limit) = (prefix == "queue.settings", prefix == "limit.settings");
+    let elsewhere = |value, cases| if is_queue || is_limit { vec![set("said", value)] } else { cases };
+    let of_siblings = |value, cases: Vec<Case>| if is_limit { vec![set("said", value)] } else { cases };
     let row = |field: &str, cases| row(rpc, &format!("{prefix}{field}"), cases);
     let kind = format!("{prefix}.windows[0].kind");
     vec![
@@ -410,8 +425,8 @@ fn node(rpc: &'static str, prefix: &str) -> Vec<Row> {
         }),
         row(".windows[0].unit", policies()),
         row(".max_in_flight", numbers(1_000_000)),
-        row(".weight", numbers(1_000)),
-        row(".ordered", Vec::new()),
+        row(".weight", of_siblings(Value::U32(2), numbers(1_000))),
+        row(".ordered", of_siblings(Value::Bool(true), Vec::new())),
         row(".max_jobs", elsewhere(Value::U64(1), capacities(1 << 40))),
         row(".max_bytes", elsewhere(Value::U64(1), capacities(1 << 50))),
         row(".overflow_policy", elsewhere(Value::EnumNumber(1), policies())),
@@ -459,6 +474,12 @@ fn settings() -> Vec<Row> {
         row("PutQueue", "queue.max_jobs", capacities(1 << 40)),
         row("PutQueue", "queue.max_bytes", capacities(1 << 50)),
         row("PutQueue", "queue.overflow_policy", policies()),
+        row("PutQueue", "queue.limit", {
+            // An empty one is none.
+            let mut cases: Vec<_> = queue_names().into_iter().filter(|case| case.name != "empty").collect();
+            cases.push(set("unknown", string("nobody")).refused(Code::NotFound, "LIMIT_NOT_FOUND"));
+            cases
+        }),
         row("PutQueue", "queue.key_rules", vec![repeat("too many", 101)]),
         row("PutQueue", "queue.key_rules[0].key_pattern", {
             let mut cases = keys();
@@ -528,6 +549,7 @@ fn settings() -> Vec<Row> {
         ),
         row("ResetNode", "queue", known()),
         row("ResetNode", "key", keys()),
+        row("ResetNode", "limit", vec![set("beside a queue", string("vendor"))]),
         row("PauseQueue", "name", known()),
         row("ResumeQueue", "name", known()),
         row("ListKeys", "queue", known()),
@@ -535,6 +557,39 @@ fn settings() -> Vec<Row> {
         row("ListKeys", "page_size", page_sizes()),
         row("ListKeys", "page_token", page_tokens()),
     ]);
+    rows
+}
+
+fn limits() -> Vec<Row> {
+    let known = || {
+        let mut cases = queue_names();
+        cases.push(set("unknown", string("nobody")).refused(Code::NotFound, "LIMIT_NOT_FOUND"));
+        cases
+    };
+    let mut rows = vec![
+        row("PutLimit", "limit", vec![missing()]),
+        row("PutLimit", "limit.name", queue_names()),
+        row("PutLimit", "limit.priority_ageing", spans()),
+        row(
+            "PutLimit",
+            "limit.etag",
+            vec![set("stale", string("1000000")).refused(Code::Aborted, "ETAG_MISMATCH")],
+        ),
+        row("PutLimit", "update_mask", vec![set("an unknown field", mask("nope"))]),
+        row("GetLimit", "name", known()),
+        row("DeleteLimit", "name", known()),
+        row("ListLimits", "page_size", page_sizes()),
+        row("ListLimits", "page_token", vec![set("no token at all", string("!"))]),
+        row("AcquireLimit", "limit", vec![set("beside a queue", string("vendor"))]),
+        row("AcquireLimit", "queue", queue_names()),
+        row("AcquireLimit", "key", keys()),
+        row("AcquireLimit", "cost", numbers(1_000_000_000)),
+        row("AcquireLimit", "wait_timeout", waits()),
+    ];
+    for output in ["queues", "in_flight", "tokens", "frozen_until_time"] {
+        rows.push(free("PutLimit", &format!("limit.{output}"), "output only: what is read may be sent back"));
+    }
+    rows.extend(node("PutLimit", "limit.settings"));
     rows
 }
 
