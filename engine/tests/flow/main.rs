@@ -15,6 +15,7 @@ mod log;
 mod node;
 mod setting;
 mod shared;
+mod shared_run;
 mod stage;
 mod step;
 mod tally;

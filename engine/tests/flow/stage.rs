@@ -112,6 +112,11 @@ impl Stage {
         self.wait_for(queue, max_jobs, bound::MAX_SPAN)
     }
 
+    /// As [`Stage::lease_from`]; what it got is asked for later.
+    pub(crate) fn try_from(&mut self, queue: QueueName, max_jobs: u32) -> Ticket {
+        self.wait_for(queue, max_jobs, Span::ZERO)
+    }
+
     fn wait_for(&mut self, queue: QueueName, max_jobs: u32, wait: Span) -> Ticket {
         self.ask(Command::Lease(Lease {
             queue,
