@@ -71,6 +71,7 @@ struct Run {
     limit: NodeSettings,
     went: Option<Tally>,
     under: [bool; QUEUES.len()],
+    paused: [bool; QUEUES.len()],
     jobs: [Vec<JobId>; QUEUES.len()],
     held: Vec<(usize, Held)>,
     leases: Vec<(usize, Ticket)>,
@@ -91,8 +92,10 @@ impl Run {
         let patch = LimitPatch { node: Some(limit.clone()), priority_ageing: Some(SECOND) };
         stage.done(Command::PutLimit(PutLimit { name: vendor(), patch, version: None }));
         let went = limit.windows.first().map(|window| Tally::new(*window));
-        let (under, jobs, held) = ([true; QUEUES.len()], Default::default(), Vec::new());
-        let mut run = Run { stage, limit, went, under, jobs, held, leases: Vec::new(), calls: Vec::new() };
+        let (under, paused) = ([true; QUEUES.len()], [false; QUEUES.len()]);
+        let (jobs, held) = (Default::default(), Vec::new());
+        let mut run =
+            Run { stage, limit, went, under, paused, jobs, held, leases: Vec::new(), calls: Vec::new() };
         for (queue, own) in own.into_iter().enumerate() {
             let patch = QueuePatch {
                 lease_duration: Some(bound::MAX_LEASE),
@@ -145,6 +148,7 @@ impl Run {
                 }
             }
             Step::Pause { queue, paused } => {
+                self.paused[queue] = paused;
                 self.put(queue, QueuePatch { paused: Some(paused), ..QueuePatch::default() });
             }
             Step::Pass(nanos) => self.stage.pass(Span(nanos)),
@@ -180,6 +184,8 @@ impl Run {
                 None => self.leases.push((queue, ticket)),
             }
         }
+        let from_paused = goes.iter().find(|(queue, _)| self.paused[*queue]);
+        assert!(from_paused.is_none(), "{from_paused:?} goes from a queue that is paused");
         let mut taken = 0;
         let calls = std::mem::take(&mut self.calls);
         for ticket in calls {
