@@ -136,6 +136,8 @@ pub struct Ack {
     pub token: LeaseToken,
     /// What came of it.
     pub result: Option<Bytes>,
+    /// What it cost, if that is not what was reserved. At most [`crate::bound::MAX_COST`].
+    pub actual_cost: Option<u32>,
 }
 
 /// See [`Command::Nack`].
@@ -153,6 +155,8 @@ pub struct Nack {
     pub retry_after: Option<Span>,
     /// THROTTLED: which node was too much, by how many segments of the key; 0: the queue. None: the key.
     pub scope: Option<u8>,
+    /// What it cost, if that is not what was reserved. At most [`crate::bound::MAX_COST`].
+    pub actual_cost: Option<u32>,
 }
 
 /// Why a worker gives a job back.

@@ -14,6 +14,7 @@ mod history;
 mod index;
 mod lease;
 mod line;
+mod node;
 mod queue;
 mod rate;
 mod removal;

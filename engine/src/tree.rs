@@ -10,6 +10,7 @@
 //! It knows jobs by their slots and sequence numbers only, and holds only what is ready: a node lives
 //! while something is ready below it. All can be derived from the facts; nothing of it is stored.
 
+mod bypass;
 mod directory;
 mod fifo;
 mod gate;
@@ -29,6 +30,7 @@ use crate::job::Priority;
 use crate::ledger::keys::KeyId;
 use crate::time::{Span, Timestamp};
 use crate::timer::Timers;
+use bypass::Line;
 use directory::Directory;
 use fifo::{Fifo, Link};
 use gate::Place;
@@ -52,6 +54,8 @@ pub(crate) struct Tree {
     roots: Vec<Root>,
     /// Nodes that wait for a time, by their numbers.
     parked: Timers,
+    /// When lines of jobs that bypass limits are to be asked again, by the numbers of their queues.
+    bypass_opens: Timers,
     /// Queues that may have something to give again.
     roused: Vec<QueueId>,
 }
@@ -63,6 +67,8 @@ struct Root {
     ageing: Span,
     /// Where its jobs without a key hang.
     leaf: NodeId,
+    /// Its jobs that bypass limits, if it has any.
+    bypass: Option<Box<Line>>,
 }
 
 impl Tree {
@@ -75,6 +81,7 @@ impl Tree {
             directory: Directory::default(),
             roots: Vec::new(),
             parked: Timers::new(),
+            bypass_opens: Timers::new(),
             roused: Vec::new(),
         }
     }
@@ -82,7 +89,7 @@ impl Tree {
     /// A new queue. With `ageing`, each such span of waiting counts as one priority more; zero: none does.
     pub(crate) fn add_queue(&mut self, id: QueueId, ageing: Span) -> NodeId {
         let number = u32::try_from(self.roots.len()).expect("queues are bounded");
-        self.roots.push(Root { id, ageing, leaf: NodeId::NONE });
+        self.roots.push(Root { id, ageing, leaf: NodeId::NONE, bypass: None });
         self.nodes.insert(Node::queue(number))
     }
 
@@ -126,6 +133,9 @@ impl Tree {
         debug_assert_eq!(link.lane, LaneId::NONE, "a job was pushed twice");
         link.lane = lane;
         self.lanes[lane].content.jobs().insert(&mut self.links, slot, facts.sequence(slot));
+        if facts.bypasses_limits(slot) {
+            self.enter_bypass(queue, key, slot, facts.sequence(slot));
+        }
         if made {
             self.better(leaf, priority, facts);
             self.up(leaf, facts);
@@ -135,6 +145,9 @@ impl Tree {
     /// The job that is to go next, if any may go now: what stands in its way is parked. [`Tree::take`] it, charge
     /// what it costs, and tell with [`Tree::served`].
     pub(crate) fn next(&mut self, queue: NodeId, facts: &impl Facts) -> Option<Next> {
+        if let Some(next) = self.bypassing(queue, facts) {
+            return Some(next);
+        }
         for _ in 0..MAX_PARKED_PER_STEP {
             if self.nodes[queue].place != Place::Open {
                 return None;
@@ -165,9 +178,15 @@ impl Tree {
         &self.roots[self.nodes[node].queue as usize]
     }
 
-    /// Takes the job that was found. Its leaf, for [`Tree::served`].
+    /// Takes the job that was found. Its leaf, for [`Tree::served`]; none, if it bypassed limits: then tell with
+    /// [`Tree::bypassed`].
     pub(crate) fn take(&mut self, next: Next, facts: &impl Facts) -> NodeId {
+        if next.bypasses_limits() {
+            self.remove(next.slot, facts);
+            return NodeId::NONE;
+        }
         let leaf = self.lanes[next.lane].node;
+        self.leave_bypass(leaf, next.slot, facts);
         let fifo = self.lanes[next.lane].content.jobs();
         fifo.remove(&mut self.links, next.slot, facts.sequence(next.slot));
         fifo.since = facts.now();
@@ -201,6 +220,7 @@ impl Tree {
         self.links[slot as usize] = Link::ABSENT;
         let is_empty = fifo.is_empty();
         let leaf = self.lanes[lane].node;
+        self.leave_bypass(leaf, slot, facts);
         self.void_from(leaf, facts);
         if is_empty {
             self.drop_lane(lane);

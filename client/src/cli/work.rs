@@ -13,7 +13,7 @@ use self::{
     http::{Http, HttpOptions},
 };
 use super::{Session, argument::span, error::CliError, signal::stop_token};
-use crate::{Delivery, Outcome, Summary, Worker};
+use crate::{Delivery, Report, Summary, Worker};
 
 /// Work on a queue with a command or an HTTP service, until SIGTERM or SIGINT; what runs then is finished
 /// first. Goes on through restarts of the server. A job is leased only when it can begin at once.
@@ -31,7 +31,7 @@ use crate::{Delivery, Outcome, Summary, Worker};
 /// job's result (the first 64 KiB). 429 and 503 are THROTTLED, for as long as retry-after says (seconds or
 /// a date; at most a day; default 1 s). Other 4xx are REJECTED, but 408, 409 and 425. These, any other status, and
 /// no answer are FAILED. The error is the first line of the body, its code HTTP_404 and the like, TIMEOUT, CONNECT,
-/// NETWORK or ABORTED.
+/// NETWORK or ABORTED. With --cost-header the service says in that header of any answer what the request cost.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   sluice work --queue hooks --exec 'curl -fsS --data-binary @- https://example.com/hook' --concurrency 4
@@ -84,9 +84,9 @@ enum Handler {
 }
 
 impl Handler {
-    async fn run(&self, delivery: Delivery) -> Outcome {
+    async fn run(&self, delivery: Delivery) -> Report {
         match self {
-            Handler::Exec(exec) => exec.run(delivery).await,
+            Handler::Exec(exec) => exec.run(delivery).await.into(),
             Handler::Http(http) => http.run(delivery).await,
         }
     }

@@ -11,7 +11,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    delivery::{Delivery, Failure, Outcome},
+    delivery::{Delivery, Failure, Outcome, Report},
     holding::{Holding, LeaseKey},
     settlement::{Settler, Verdict},
 };
@@ -33,7 +33,7 @@ pub(super) struct Crew<H> {
 impl<H, F> Crew<H>
 where
     H: Fn(Delivery) -> F + Send + Sync + 'static,
-    F: Future<Output = Outcome> + Send + 'static,
+    F: Future<Output: Into<Report>> + Send + 'static,
 {
     pub(super) fn new(holding: Arc<Holding>, settler: Settler, handler: H, concurrency: usize) -> Crew<H> {
         Crew {
@@ -92,7 +92,7 @@ where
                     slot = async { match slot { Some(slot) => Some(slot), None => free.acquire_owned().await.ok() } } => slot,
                 };
                 let (Some(slot), Some(job)) = (slot, leased.job) else {
-                    return settler.settle(key, Verdict::released()).await;
+                    return settler.settle(key, Verdict::released(), None).await;
                 };
                 let delivery = Delivery {
                     job,
@@ -100,11 +100,11 @@ where
                     lost: signal.lost,
                     cancelled: signal.cancelled,
                 };
-                let outcome = tokio::select! {
-                    outcome = guarded(async move { handler(delivery).await }) => outcome,
-                    () = abandon.cancelled() => Outcome::Failed(Failure::new("the worker had to stop").code("STOPPED")),
+                let Report { outcome, actual_cost } = tokio::select! {
+                    report = guarded(async move { handler(delivery).await.into() }) => report,
+                    () = abandon.cancelled() => Outcome::Failed(Failure::new("the worker had to stop").code("STOPPED")).into(),
                 };
-                settler.settle(key, outcome.into()).await;
+                settler.settle(key, outcome.into(), actual_cost).await;
                 drop(slot);
             });
         }
@@ -139,10 +139,10 @@ pub(super) fn keyed(leased: LeasedJob) -> Option<(LeaseKey, LeasedJob)> {
 }
 
 /// A handler that panics has failed, and nothing else has.
-async fn guarded(handler: impl Future<Output = Outcome>) -> Outcome {
+async fn guarded(handler: impl Future<Output = Report>) -> Report {
     AssertUnwindSafe(handler).catch_unwind().await.unwrap_or_else(|panic| {
         let error = format!("the handler panicked: {}", words(panic.as_ref()));
-        Outcome::Failed(Failure::new(error).code("PANIC"))
+        Outcome::Failed(Failure::new(error).code("PANIC")).into()
     })
 }
 

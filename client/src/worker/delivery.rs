@@ -41,6 +41,15 @@ pub enum Outcome {
     Rejected(Failure),
 }
 
+/// What came of a delivery, and what it cost. A handler that knows no cost answers an [`Outcome`] alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// What came of it.
+    pub outcome: Outcome,
+    /// What it cost in the end, where limits count cost: at most 1,000,000,000. Default: what the job reserved.
+    pub actual_cost: Option<u32>,
+}
+
 /// What went wrong.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Failure {
@@ -53,6 +62,20 @@ pub struct Failure {
     /// With [`Outcome::Throttled`]: which node it was too much for, by segments of the key; `0` is the queue. Default:
     /// the key.
     pub throttle_scope: String,
+}
+
+impl Outcome {
+    /// With what the delivery cost in the end, such as the tokens that a model used.
+    #[must_use]
+    pub fn costing(self, actual_cost: u32) -> Report {
+        Report { outcome: self, actual_cost: Some(actual_cost) }
+    }
+}
+
+impl From<Outcome> for Report {
+    fn from(outcome: Outcome) -> Report {
+        Report { outcome, actual_cost: None }
+    }
 }
 
 impl Delivery {

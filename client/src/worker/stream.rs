@@ -16,7 +16,7 @@ use super::{
     Worker,
     carrier::{Answer, Carrier, Link},
     crew::{Crew, keyed},
-    delivery::{Delivery, Outcome},
+    delivery::{Delivery, Report},
     is_empty, pause,
     settlement::Verdict,
 };
@@ -67,7 +67,7 @@ pub(super) struct Stream<'a, H> {
 impl<H, F> Stream<'_, H>
 where
     H: Fn(Delivery) -> F + Send + Sync + 'static,
-    F: Future<Output = Outcome> + Send + 'static,
+    F: Future<Output: Into<Report>> + Send + 'static,
 {
     /// Works until told to stop, over as many streams as it takes.
     pub(super) async fn run(&mut self, stop: &CancellationToken) -> Result<End, Error> {
@@ -245,7 +245,7 @@ where
     /// Counts what went back because our side was closed.
     async fn give_up_idle(&self) {
         for key in self.crew.holding.idle() {
-            self.crew.settler.settle(key, Verdict::WentBack).await;
+            self.crew.settler.settle(key, Verdict::WentBack, None).await;
         }
     }
 }

@@ -22,13 +22,24 @@ impl Engine {
         }
         let doors = Doors::of(&self.ledger, job.queue, now.engine);
         let mut blocks = Vec::new();
+        let bypasses = self.is_bypassing(job, now);
         for key in self.ledger.keys.chain(job.key).chain([KeyId::NONE]) {
             self.blocks_at(Spot { queue: job.queue, key }, job, &doors, now, &mut blocks);
         }
+        blocks.retain(|block| !(bypasses && matches!(block.kind, BlockKind::Rate | BlockKind::Quota)));
         if is_paused {
             blocks.push(Block { kind: BlockKind::Paused, key: Default::default(), until: None });
         }
         blocks
+    }
+
+    /// Whether windows let a job through whatever went before: beyond what that may owe it is a job like others.
+    fn is_bypassing(&self, job: &Job, now: Now) -> bool {
+        let lets = |key| {
+            let gate = self.ledger.gate(Spot { queue: job.queue, key });
+            gate.is_none_or(|gate| gate.bypass_opens(now.engine) <= now.engine)
+        };
+        job.bypasses_limits() && self.ledger.keys.chain(job.key).chain([KeyId::NONE]).all(lets)
     }
 
     fn blocks_at(&self, spot: Spot, job: &Job, doors: &Doors<'_>, now: Now, blocks: &mut Vec<Block>) {

@@ -149,16 +149,22 @@ impl Engine {
         self.ledger.lease(id, expire, worker, now, &Uncovered);
         if self.ledger.queue(queue).is_limited() {
             self.ledger.charge(queue, key, 1, cost, now.engine);
-            let key = self.ledger.keys.text(key);
+            let text = self.ledger.keys.text(key);
             match charges.last_mut() {
-                Some(last) if last.key == *key => {
+                Some(last) if last.key == *text => {
                     last.jobs += 1;
                     last.cost += cost;
                 }
-                _ => charges.push(Charge { key: key.clone(), jobs: 1, cost }),
+                _ => charges.push(Charge { key: text.clone(), jobs: 1, cost }),
             }
         }
-        self.index.tree.served(leaf, &Doors::of(&self.ledger, queue, now.engine));
+        let doors = Doors::of(&self.ledger, queue, now.engine);
+        if next.bypasses_limits() {
+            let node = self.index.desk(queue).node;
+            self.index.tree.bypassed(node, key, &doors);
+        } else {
+            self.index.tree.served(leaf, &doors);
+        }
     }
 
     /// What a job takes of an answer, at most.

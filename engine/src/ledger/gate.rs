@@ -4,8 +4,8 @@ use crate::id::QueueId;
 use crate::ledger::flow::{Gate, GateId, NodeState, Spot};
 use crate::ledger::keys::{KeyId, Keys};
 use crate::ledger::{Ledger, Queue};
-use crate::limit::NodeSettings;
-use crate::mutation::Mutation;
+use crate::limit::{NodeSettings, Unit};
+use crate::mutation::{Mutation, Settlement};
 use crate::name::Key;
 use crate::time::Timestamp;
 
@@ -35,6 +35,23 @@ impl Ledger {
 
     /// Jobs of a key went through its node and those above it.
     pub(crate) fn charge(&mut self, queue: QueueId, key: KeyId, jobs: u64, cost: u64, now: Timestamp) {
+        self.meter(Spot { queue, key }, true, now, |state, settings, since| {
+            state.charge(&settings.windows, jobs, cost, since, now);
+        });
+    }
+
+    /// Does something at the windows of a node and those above it: where nothing is known of one only if it is to
+    /// `make` that.
+    fn meter(
+        &mut self,
+        Spot { queue, key }: Spot,
+        make: bool,
+        now: Timestamp,
+        mut act: impl FnMut(&mut NodeState, &NodeSettings, Timestamp),
+    ) {
+        // Of what is charged now nothing may be taken for what was before other settings came at the same moment.
+        let is_changed = self.queues.get(&queue).is_some_and(|queue| queue.settings_time == now);
+        let since = if is_changed { after(now) } else { now };
         let mut next = Some(key);
         while let Some(key) = next {
             next = (key != KeyId::NONE).then(|| self.keys.outer(key));
@@ -43,12 +60,34 @@ impl Ledger {
             if !self.node_settings(spot).is_some_and(is_windowed) {
                 continue;
             }
-            let id = self.ensure_gate(spot);
+            let id = if make { self.ensure_gate(spot) } else { self.gate_id(spot) };
             let settings = settings_of(self.queues.get(&queue), &self.keys, key);
             if let Some((settings, gate)) = settings.zip(self.flow.get_mut(id)) {
-                gate.state.charge(&settings.windows, jobs, cost, now);
+                act(&mut gate.state, settings, since);
             }
         }
+    }
+
+    /// A job cost something else than was reserved for it.
+    pub(crate) fn settle(&mut self, queue: QueueId, settlement: &Settlement, now: Timestamp) {
+        let Settlement { key, charged, reserved, actual } = settlement;
+        let costs = (u64::from(*reserved), u64::from(*actual));
+        // Where nothing is known nothing is owed that could be given back.
+        let make = actual > reserved;
+        self.keeping(queue, key, |ledger, spot| {
+            ledger.meter(spot, make, now, |state, settings, since| {
+                state.settle(&settings.windows, *charged, costs, since, now);
+            });
+        });
+    }
+
+    /// Whether any node on a key's way counts cost.
+    pub(crate) fn counts_cost(&self, queue: QueueId, key: KeyId) -> bool {
+        let counts = |key| {
+            let settings = self.node_settings(Spot { queue, key });
+            settings.is_some_and(|node| node.windows.iter().any(|window| window.unit == Unit::Cost))
+        };
+        self.keys.chain(key).chain([KeyId::NONE]).any(counts)
     }
 
     /// As [`Ledger::charge`], of a key that no job may have any more.
@@ -87,6 +126,9 @@ impl Ledger {
 
     /// Other settings are in force in a queue: what went through counts on under them.
     pub(super) fn follow_settings(&mut self, queue: QueueId, now: Timestamp) {
+        if let Some(queue) = self.queues.get_mut(&queue) {
+            queue.settings_time = now;
+        }
         self.follow_at(self.gates_of(queue), now);
     }
 
@@ -98,8 +140,9 @@ impl Ledger {
     fn follow_at(&mut self, gates: Vec<GateId>, now: Timestamp) {
         for id in gates {
             let Some(gate) = self.flow.get_mut(id) else { continue };
-            let settings = settings_of(self.queues.get(&gate.spot.queue), &self.keys, gate.spot.key);
-            gate.state.follow(settings.map_or(&[], |settings| &settings.windows), now);
+            let queue = self.queues.get(&gate.spot.queue);
+            let settings = settings_of(queue, &self.keys, gate.spot.key);
+            gate.state.follow(settings.map_or(&[], |settings| &settings.windows), after(now), now);
         }
     }
 
@@ -191,6 +234,11 @@ impl Queue {
     pub(crate) fn is_limited(&self) -> bool {
         self.limited || self.gates > 0
     }
+}
+
+/// The next moment.
+fn after(time: Timestamp) -> Timestamp {
+    Timestamp(time.0.saturating_add(1))
 }
 
 fn settings_of<'a>(queue: Option<&'a Queue>, keys: &Keys, key: KeyId) -> Option<&'a NodeSettings> {

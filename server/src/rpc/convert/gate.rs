@@ -1,6 +1,8 @@
 //! Limits, and why a job does not go.
 
-use sluice_engine::{Block, BlockKind, Capacity, NodeSettings, OverflowPolicy, Unit, Window, WindowKind};
+use sluice_engine::{
+    Block, BlockKind, Capacity, NodeSettings, NodeStatus, OverflowPolicy, Unit, Window, WindowKind,
+};
 use sluice_proto::v1;
 
 use super::queue::overflow_policy;
@@ -20,6 +22,23 @@ pub(super) fn node(
         max_jobs: capacity.jobs,
         max_bytes: capacity.bytes,
         overflow_policy: overflow.map_or(v1::OverflowPolicy::Unspecified, overflow_policy) as i32,
+    }
+}
+
+/// What may go through a node now.
+pub(super) fn node_status(node: &NodeStatus) -> v1::NodeStatus {
+    let windows = node
+        .windows
+        .iter()
+        .map(|status| v1::WindowStatus { window: Some(window(&status.window)), tokens: status.tokens });
+    v1::NodeStatus {
+        node: node.key.to_string(),
+        windows: windows.collect(),
+        in_flight: node.in_flight,
+        max_in_flight: node.max_in_flight,
+        ordered: node.ordered,
+        frozen_until_time: node.frozen_until.map(timestamp),
+        ready: node.ready,
     }
 }
 

@@ -19,6 +19,7 @@ pub(in crate::rpc) fn job(view: JobView, body: Option<Body>, include_payload: bo
         key: view.key.to_string(),
         priority: view.priority.get().into(),
         cost: view.cost.get(),
+        bypass_limits: view.bypass_limits,
         blocked_by: view.blocks.iter().map(gate).collect(),
         state: state(view.state) as i32,
         attempts: view.attempts,

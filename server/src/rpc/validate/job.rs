@@ -59,6 +59,7 @@ impl Fields {
             ttl: ttl?,
             idempotency: has_key.then(|| idempotency::hash(&spec.idempotency_key)),
             batch: batch?,
+            bypass_limits: spec.bypass_limits,
         })
     }
 

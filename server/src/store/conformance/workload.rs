@@ -202,7 +202,7 @@ impl Workload {
                 1 => Some(Bytes::from_static(b"ok")),
                 _ => None,
             };
-            Ack { id, token, result }
+            Ack { id, token, result, actual_cost: None }
         });
         let acks = acks.collect();
         rig.apply(Command::Ack(acks)).unwrap();
@@ -223,6 +223,7 @@ impl Workload {
                 error: (self.below(3) > 0).then(|| Box::new(error)),
                 retry_after: (self.below(3) == 0).then(|| Span::from_secs(400)),
                 scope: None,
+                actual_cost: None,
             }
         });
         let nacks = nacks.collect();
