@@ -53,4 +53,4 @@ pub use retry::{Repeat, RetryPolicy};
 pub use sluice_proto::v1 as proto;
 pub use span::{span_from_proto, span_to_proto};
 pub use tonic::Code;
-pub use worker::{Delivery, Failure, Outcome, Report, Summary, Worker};
+pub use worker::{Delivery, Failure, Outcome, Summary, Worker};

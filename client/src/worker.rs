@@ -14,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-pub use self::delivery::{Delivery, Failure, Outcome, Report};
+pub use self::delivery::{Delivery, Failure, Outcome};
 pub(crate) use self::settlement::MAX_RESULT_BYTES;
 use self::{
     carrier::Carrier,
@@ -47,7 +47,7 @@ const DEFAULT_STOP_TIMEOUT: Duration = Duration::from_secs(600);
 ///
 /// A handler is told by [`Delivery::cancelled`] when its job is cancelled or its lease is lost, and may stop.
 ///
-/// A handler answers an [`Outcome`], or with [`Outcome::costing`] what the delivery cost besides.
+/// What a delivery cost, where limits count cost, a handler says with [`Outcome::costing`].
 ///
 /// When the queue gives a flow hint, Lease calls ask for no more jobs than it says, and keep its pause; over the
 /// stream so do the messages with outcomes, and new jobs come no faster than those.
@@ -188,7 +188,7 @@ impl Worker {
     pub async fn run<H, F>(self, handler: H, stop: CancellationToken) -> Result<Summary, Error>
     where
         H: Fn(Delivery) -> F + Send + Sync + 'static,
-        F: Future<Output: Into<Report>> + Send + 'static,
+        F: Future<Output = Outcome> + Send + 'static,
     {
         let concurrency = self.settings.concurrency;
         let holding = Arc::new(Holding::default());
@@ -212,7 +212,7 @@ impl Worker {
     ) -> Result<(), Error>
     where
         H: Fn(Delivery) -> F + Send + Sync + 'static,
-        F: Future<Output: Into<Report>> + Send + 'static,
+        F: Future<Output = Outcome> + Send + 'static,
     {
         if self.settings.streaming && self.settings.concurrency <= MAX_CREDIT {
             match (Stream { worker: self, carrier, crew }).run(stop).await {

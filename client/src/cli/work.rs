@@ -13,7 +13,7 @@ use self::{
     http::{Http, HttpOptions},
 };
 use super::{Session, argument::span, error::CliError, signal::stop_token};
-use crate::{Delivery, Report, Summary, Worker};
+use crate::{Delivery, Outcome, Summary, Worker};
 
 /// Work on a queue with a command or an HTTP service, until SIGTERM or SIGINT; what runs then is finished
 /// first. Goes on through restarts of the server. A job is leased only when it can begin at once.
@@ -84,9 +84,9 @@ enum Handler {
 }
 
 impl Handler {
-    async fn run(&self, delivery: Delivery) -> Report {
+    async fn run(&self, delivery: Delivery) -> Outcome {
         match self {
-            Handler::Exec(exec) => exec.run(delivery).await.into(),
+            Handler::Exec(exec) => exec.run(delivery).await,
             Handler::Http(http) => http.run(delivery).await,
         }
     }

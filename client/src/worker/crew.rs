@@ -11,7 +11,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    delivery::{Delivery, Failure, Outcome, Report},
+    delivery::{Delivery, Failure, Outcome},
     holding::{Holding, LeaseKey},
     settlement::{Settler, Verdict},
 };
@@ -33,7 +33,7 @@ pub(super) struct Crew<H> {
 impl<H, F> Crew<H>
 where
     H: Fn(Delivery) -> F + Send + Sync + 'static,
-    F: Future<Output: Into<Report>> + Send + 'static,
+    F: Future<Output = Outcome> + Send + 'static,
 {
     pub(super) fn new(holding: Arc<Holding>, settler: Settler, handler: H, concurrency: usize) -> Crew<H> {
         Crew {
@@ -100,10 +100,11 @@ where
                     lost: signal.lost,
                     cancelled: signal.cancelled,
                 };
-                let Report { outcome, actual_cost } = tokio::select! {
-                    report = guarded(async move { handler(delivery).await.into() }) => report,
-                    () = abandon.cancelled() => Outcome::Failed(Failure::new("the worker had to stop").code("STOPPED")).into(),
+                let outcome = tokio::select! {
+                    outcome = guarded(async move { handler(delivery).await }) => outcome,
+                    () = abandon.cancelled() => Outcome::Failed(Failure::new("the worker had to stop").code("STOPPED")),
                 };
+                let (outcome, actual_cost) = outcome.into_parts();
                 settler.settle(key, outcome.into(), actual_cost).await;
                 drop(slot);
             });
@@ -139,10 +140,10 @@ pub(super) fn keyed(leased: LeasedJob) -> Option<(LeaseKey, LeasedJob)> {
 }
 
 /// A handler that panics has failed, and nothing else has.
-async fn guarded(handler: impl Future<Output = Report>) -> Report {
+async fn guarded(handler: impl Future<Output = Outcome>) -> Outcome {
     AssertUnwindSafe(handler).catch_unwind().await.unwrap_or_else(|panic| {
         let error = format!("the handler panicked: {}", words(panic.as_ref()));
-        Outcome::Failed(Failure::new(error).code("PANIC")).into()
+        Outcome::Failed(Failure::new(error).code("PANIC"))
     })
 }
 

@@ -39,15 +39,13 @@ pub enum Outcome {
     },
     /// Will never succeed: dead now.
     Rejected(Failure),
-}
-
-/// What came of a delivery, and what it cost. A handler that knows no cost answers an [`Outcome`] alone.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// What came of it.
-    pub outcome: Outcome,
-    /// What it cost in the end, where limits count cost: at most 1,000,000,000. Default: what the job reserved.
-    pub actual_cost: Option<u32>,
+    /// Any of these, and what the delivery cost in the end, where limits count cost. See [`Outcome::costing`].
+    Costing {
+        /// At most 1,000,000,000. An outcome alone costs what its job reserved.
+        actual_cost: u32,
+        /// What came of it.
+        outcome: Box<Outcome>,
+    },
 }
 
 /// What went wrong.
@@ -67,14 +65,18 @@ pub struct Failure {
 impl Outcome {
     /// With what the delivery cost in the end, such as the tokens that a model used.
     #[must_use]
-    pub fn costing(self, actual_cost: u32) -> Report {
-        Report { outcome: self, actual_cost: Some(actual_cost) }
+    pub fn costing(self, actual_cost: u32) -> Outcome {
+        Outcome::Costing { actual_cost, outcome: Box::new(self) }
     }
-}
 
-impl From<Outcome> for Report {
-    fn from(outcome: Outcome) -> Report {
-        Report { outcome, actual_cost: None }
+    /// The outcome itself, and what it cost if that was said; what was said last counts.
+    pub(super) fn into_parts(self) -> (Outcome, Option<u32>) {
+        let (mut outcome, mut said) = (self, None);
+        while let Outcome::Costing { actual_cost, outcome: inner } = outcome {
+            said = said.or(Some(actual_cost));
+            outcome = *inner;
+        }
+        (outcome, said)
     }
 }
 
@@ -111,5 +113,17 @@ impl Failure {
     pub fn retry_after(mut self, wait: Duration) -> Failure {
         self.retry_after = Some(wait);
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cost_that_was_said_last_counts() {
+        assert_eq!(Outcome::Done(None).into_parts(), (Outcome::Done(None), None));
+        let said = Outcome::Done(None).costing(7).costing(5);
+        assert_eq!(said.into_parts(), (Outcome::Done(None), Some(5)));
     }
 }

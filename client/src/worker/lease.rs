@@ -14,7 +14,7 @@ use super::{
     Worker,
     carrier::Carrier,
     crew::Crew,
-    delivery::{Delivery, Report},
+    delivery::{Delivery, Outcome},
     is_empty, pause,
 };
 use crate::{
@@ -45,7 +45,7 @@ pub(super) struct Leasing<'a, H> {
 impl<H, F> Leasing<'_, H>
 where
     H: Fn(Delivery) -> F + Send + Sync + 'static,
-    F: Future<Output: Into<Report>> + Send + 'static,
+    F: Future<Output = Outcome> + Send + 'static,
 {
     /// Leases and runs until told to stop; then lets what runs finish.
     pub(super) async fn run(&mut self, stop: &CancellationToken) -> Result<(), Error> {

@@ -102,6 +102,8 @@ impl From<Outcome> for Verdict {
                 let failure = Failure { retry_after, ..failure };
                 Verdict::Back { reason: NackReason::Throttled, failure }
             }
+            // Whoever settles took it apart before.
+            Outcome::Costing { outcome, .. } => Verdict::from(*outcome),
             Outcome::Rejected(failure) => {
                 let failure = Failure { retry_after: None, ..failure };
                 Verdict::Back { reason: NackReason::Rejected, failure }

@@ -16,7 +16,7 @@ use super::{
     Worker,
     carrier::{Answer, Carrier, Link},
     crew::{Crew, keyed},
-    delivery::{Delivery, Report},
+    delivery::{Delivery, Outcome},
     is_empty, pause,
     settlement::Verdict,
 };
@@ -67,7 +67,7 @@ pub(super) struct Stream<'a, H> {
 impl<H, F> Stream<'_, H>
 where
     H: Fn(Delivery) -> F + Send + Sync + 'static,
-    F: Future<Output: Into<Report>> + Send + 'static,
+    F: Future<Output = Outcome> + Send + 'static,
 {
     /// Works until told to stop, over as many streams as it takes.
     pub(super) async fn run(&mut self, stop: &CancellationToken) -> Result<End, Error> {

@@ -11,8 +11,6 @@ pub(crate) struct Tally {
     pub(crate) window: Window,
     /// What went, in order of time.
     went: Vec<Went>,
-    /// When it began to count.
-    since: u64,
     /// Whether nothing was carried over from another window, which is known only to be no less than this.
     is_exact: bool,
 }
@@ -23,22 +21,32 @@ struct Went {
     time: u64,
     units: u64,
     deliveries: Vec<(JobId, LeaseToken)>,
+    /// Whether settings were put at the same moment: nobody can tell whether that was before.
+    is_doubtful: bool,
 }
 
 /// Times of which a window's past is surely known one by one.
 const WELL_KNOWN: usize = 16;
 
 impl Tally {
-    pub(crate) fn new(window: Window, now: Timestamp) -> Tally {
-        Tally { window, went: Vec::new(), since: now.0, is_exact: true }
+    pub(crate) fn new(window: Window) -> Tally {
+        Tally { window, went: Vec::new(), is_exact: true }
     }
 
     fn units(&self, cost: u64) -> u64 {
         if self.window.unit == Unit::Cost { cost } else { 1 }
     }
 
-    pub(crate) fn add(&mut self, delivery: (JobId, LeaseToken), cost: u64, now: Timestamp) {
-        self.went.push(Went { time: now.0, units: self.units(cost), deliveries: vec![delivery] });
+    /// So much goes; settings were `changed` last then.
+    pub(crate) fn add(
+        &mut self,
+        delivery: (JobId, LeaseToken),
+        cost: u64,
+        changed: Timestamp,
+        now: Timestamp,
+    ) {
+        let (units, is_doubtful) = (self.units(cost), changed == now);
+        self.went.push(Went { time: now.0, units, deliveries: vec![delivery], is_doubtful });
     }
 
     /// A delivery cost so much less than was reserved for it.
@@ -46,8 +54,7 @@ impl Tally {
         let times: BTreeSet<u64> = self.went.iter().map(|went| went.time).collect();
         if let Some(went) = self.went.iter_mut().find(|went| went.deliveries.contains(&delivery)) {
             went.units = went.units.saturating_sub(cost);
-            // Of what went at the moment of a change nobody can tell whether it was before.
-            self.is_exact &= times.len() <= WELL_KNOWN && went.time != self.since;
+            self.is_exact &= times.len() <= WELL_KNOWN && !went.is_doubtful;
         }
     }
 
@@ -117,7 +124,7 @@ impl Tally {
 
     /// Another window is in force in this one's place: debt keeps its units.
     pub(crate) fn follow(&self, window: Window, now: Timestamp) -> Tally {
-        let (before, mut after) = (self.window, Tally::new(window, now));
+        let (before, mut after) = (self.window, Tally::new(window));
         let is_rate = |window: Window| matches!(window.kind, WindowKind::Rate { .. });
         if before.unit != window.unit {
             return after;
@@ -134,7 +141,7 @@ impl Tally {
         let units = self.owed(now);
         if units > 0 {
             let deliveries = self.went.iter().flat_map(|went| went.deliveries.iter().copied()).collect();
-            after.went.push(Went { time: now.0, units, deliveries });
+            after.went.push(Went { time: now.0, units, deliveries, is_doubtful: true });
         }
         after
     }

@@ -83,7 +83,7 @@ impl World {
         let windows = self.node(spot).map_or(&[][..], |node| &node.windows);
         match self.tallies.get(spot) {
             Some(tallies) => tallies.clone(),
-            None => windows.iter().map(|window| Tally::new(*window, self.changed[&spot.0])).collect(),
+            None => windows.iter().copied().map(Tally::new).collect(),
         }
     }
 
@@ -105,7 +105,7 @@ impl World {
             let mut tallies = self.tallies(&spot);
             for tally in tallies.iter_mut().filter(|tally| tally.window.unit == Unit::Cost) {
                 match actual.checked_sub(cost) {
-                    Some(more) => tally.add((id, LeaseToken(0)), more, now),
+                    Some(more) => tally.add((id, LeaseToken(0)), more, self.changed[&job.queue], now),
                     None => tally.refund((id, token), cost - actual),
                 }
             }
@@ -166,7 +166,7 @@ impl World {
                     "{id} for {} at {now:?} was too much for {spot:?}: {tally:?}",
                     job.cost
                 );
-                tally.add((id, token), job.cost, now);
+                tally.add((id, token), job.cost, self.changed[&job.queue], now);
             }
             self.tallies.insert(spot, tallies);
         }
@@ -262,7 +262,7 @@ impl World {
             let follow = |(at, window): (usize, &Window)| match before.get(at) {
                 Some(tally) if tally.window == *window => tally.clone(),
                 Some(tally) => tally.follow(*window, now),
-                None => Tally::new(*window, now),
+                None => Tally::new(*window),
             };
             *tallies = windows.iter().enumerate().map(follow).collect();
         }

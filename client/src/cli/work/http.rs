@@ -23,7 +23,7 @@ use tokio::time::{Instant, timeout_at};
 
 pub(super) use self::option::HttpOptions;
 use self::{answer::Answer, body::Beginning, request::Target, status::Meanings};
-use crate::{Delivery, Failure, Outcome, Report, worker::MAX_RESULT_BYTES};
+use crate::{Delivery, Failure, Outcome, worker::MAX_RESULT_BYTES};
 
 /// How long a connection may lie idle before it is closed from our side. Many services close theirs after five
 /// seconds: a request that crosses such an end on its way is lost, and counts as failed.
@@ -58,17 +58,17 @@ impl Http {
         })
     }
 
-    pub(super) async fn run(&self, delivery: Delivery) -> Report {
-        let report = tokio::select! {
+    pub(super) async fn run(&self, delivery: Delivery) -> Outcome {
+        let (outcome, cost) = tokio::select! {
             biased;
             // An answer that is there counts, as that of a command that ended in time.
-            report = self.post(&delivery) => report,
+            answered = self.post(&delivery) => answered,
             // With the request its connection ends, which is how a service learns of it.
-            () = delivery.cancelled.cancelled() => Outcome::Failed(failure::given_up()).into(),
+            () = delivery.cancelled.cancelled() => (Outcome::Failed(failure::given_up()), None),
         };
         let job_id = &delivery.job.job_id;
-        match &report.outcome {
-            Outcome::Done(_) => {}
+        match &outcome {
+            Outcome::Done(_) | Outcome::Costing { .. } => {}
             Outcome::Throttled { retry_after, failure: Failure { error, code, .. } } => {
                 tracing::info!(job_id, code, error, ?retry_after, "throttled");
             }
@@ -79,10 +79,14 @@ impl Http {
                 tracing::warn!(job_id, code, error, "rejected");
             }
         }
-        report
+        match cost {
+            Some(cost) => outcome.costing(cost),
+            None => outcome,
+        }
     }
 
-    async fn post(&self, delivery: &Delivery) -> Report {
+    /// What came of it, and what it cost if the service says so.
+    async fn post(&self, delivery: &Delivery) -> (Outcome, Option<u32>) {
         match self.ask(self.target.request(&delivery.job)).await {
             Ok(answer) => {
                 if answer.body.is_cut && answer.status.is_success() {
@@ -92,10 +96,10 @@ impl Http {
                         "the answer is longer than {MAX_RESULT_BYTES} bytes: the result is cut"
                     );
                 }
-                let actual_cost = answer.cost;
-                Report { outcome: answer.into_outcome(&self.meanings), actual_cost }
+                let cost = answer.cost;
+                (answer.into_outcome(&self.meanings), cost)
             }
-            Err(failure) => Outcome::Failed(failure).into(),
+            Err(failure) => (Outcome::Failed(failure), None),
         }
     }
 
