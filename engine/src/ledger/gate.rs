@@ -129,6 +129,10 @@ impl Ledger {
         if let Some(queue) = self.queues.get_mut(&queue) {
             queue.settings_time = now;
         }
+        // What is past may be forgotten already, and a replay must not know more of it than we do.
+        let is_past = |id: &GateId| self.flow.get(*id).is_some_and(|gate| gate.state.is_past(now));
+        let past: Vec<GateId> = self.gates_of(queue).into_iter().filter(is_past).collect();
+        past.into_iter().for_each(|id| self.drop_gate(id));
         self.follow_at(self.gates_of(queue), now);
     }
 

@@ -138,6 +138,7 @@ pub(in crate::rpc) mod tests {
             key: Key::new("a/b".to_owned()).unwrap(),
             priority: Priority::new(7).unwrap(),
             state,
+            bypass_limits: true,
             create_time: WallTime(1_000_000_001),
             run_time: None,
             lease_expire_time: Some(WallTime(9_000_000_000)),
