@@ -50,6 +50,20 @@ impl JobBuilder {
         self
     }
 
+    /// What it costs where limits count cost: 1 to 1,000,000,000. The server's default is 1.
+    #[must_use]
+    pub fn cost(mut self, cost: u32) -> JobBuilder {
+        self.spec.cost = Some(cost);
+        self
+    }
+
+    /// Lets it pass rates and quotas, as an emergency. It is charged all the same, and is of priority 9.
+    #[must_use]
+    pub fn bypass_limits(mut self) -> JobBuilder {
+        self.spec.bypass_limits = true;
+        self
+    }
+
     /// Not before this much after the server accepted the job.
     #[must_use]
     pub fn delay(mut self, delay: Duration) -> JobBuilder {

@@ -47,6 +47,8 @@ const DEFAULT_STOP_TIMEOUT: Duration = Duration::from_secs(600);
 ///
 /// A handler is told by [`Delivery::cancelled`] when its job is cancelled or its lease is lost, and may stop.
 ///
+/// What a delivery cost, where limits count cost, a handler says with [`Outcome::costing`].
+///
 /// When the queue gives a flow hint, Lease calls ask for no more jobs than it says, and keep its pause; over the
 /// stream so do the messages with outcomes, and new jobs come no faster than those.
 ///

@@ -63,7 +63,10 @@ fn main() {
 
     let begin = Instant::now();
     for batch in leased.chunks(BATCH) {
-        let acks = batch.iter().map(|(id, token)| Ack { id: *id, token: *token, result: None }).collect();
+        let acks = batch
+            .iter()
+            .map(|(id, token)| Ack { id: *id, token: *token, result: None, actual_cost: None })
+            .collect();
         step(Command::Ack(acks));
     }
     report("ack", jobs, begin);

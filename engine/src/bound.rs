@@ -132,3 +132,7 @@ pub const MAX_FREEZE_DOUBLINGS: u8 = 4;
 pub const FREEZE_MEMORY: Span = Span::from_secs(60);
 /// Nodes of which one step says again what limits know.
 pub const MAX_NODES_RESTATED: usize = 1_024;
+/// What a rate may be owed beyond its burst, in time, for jobs that bypass limits still to go: an emergency is short.
+pub const MAX_BYPASS_DEBT: Span = Span::from_secs(60);
+/// Keys of jobs that bypass limits that one search for a job asks: the rest are asked at once again.
+pub const MAX_BYPASS_LOOKS: usize = 64;

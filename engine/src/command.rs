@@ -165,6 +165,8 @@ pub struct Ack {
     pub token: LeaseToken,
     /// What came of it.
     pub result: Option<Bytes>,
+    /// What it cost, if that is not what was reserved. At most [`crate::bound::MAX_COST`].
+    pub actual_cost: Option<u32>,
 }
 
 /// See [`Command::Nack`].
@@ -182,6 +184,8 @@ pub struct Nack {
     pub retry_after: Option<Span>,
     /// THROTTLED: which node was too much. None: the key.
     pub scope: Option<ThrottleScope>,
+    /// What it cost, if that is not what was reserved. At most [`crate::bound::MAX_COST`].
+    pub actual_cost: Option<u32>,
 }
 
 /// A node on the way of a job.

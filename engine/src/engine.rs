@@ -17,6 +17,7 @@ mod index;
 mod lease;
 mod limit;
 mod line;
+mod node;
 mod queue;
 mod rate;
 mod removal;

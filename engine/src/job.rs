@@ -88,6 +88,8 @@ pub struct JobSpec {
     pub idempotency: Option<u128>,
     /// The batch it belongs to.
     pub batch: Option<BatchName>,
+    /// Whether windows let it through whatever went before. Then it is of the highest priority.
+    pub bypass_limits: bool,
 }
 
 /// What people and tools want to know of a job, and the engine does not.
@@ -135,6 +137,10 @@ pub struct Detail {
     pub history: Vec<Attempt>,
     /// What its ack gave.
     pub result: Option<Bytes>,
+    /// Whether windows let it through whatever went before.
+    pub bypass_limits: bool,
+    /// When the present or last delivery was charged to limits.
+    pub charged: Option<Timestamp>,
 }
 
 /// A delivery that was not acknowledged.
@@ -227,6 +233,8 @@ pub struct JobView {
     pub requeues: u32,
     /// What it costs.
     pub cost: Cost,
+    /// Whether windows let it through whatever went before.
+    pub bypass_limits: bool,
     /// What keeps it from going, while READY. Empty: its turn has not come, or no worker.
     pub blocks: Vec<Block>,
     /// 1 = next by priority, then sequence: while READY.

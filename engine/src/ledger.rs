@@ -17,10 +17,10 @@ use std::sync::Arc;
 use crate::bound::{MAX_ATTEMPT_ERROR_BYTES, MAX_ATTEMPT_HISTORY, MAX_ERROR_CODES};
 use crate::command::RequestKey;
 use crate::id::{JobId, LeaseToken, QueueId};
-use crate::job::{Attempt, Cost, Due, JobError, JobRecord, JobSpec, JobState, Start};
+use crate::job::{Attempt, Cost, Detail, Due, JobError, JobRecord, JobSpec, JobState, Priority, Start};
 use crate::ledger::batches::{BatchId, Batches};
 use crate::ledger::flow::{Flow, GateId};
-pub use crate::ledger::flow::{Meter, NodeState, Quota};
+pub use crate::ledger::flow::{Meter, NodeState, Quota, Trace};
 use crate::ledger::idempotency::Idempotency;
 pub use crate::ledger::idempotency::IdempotencyRecord;
 use crate::ledger::jobs::{Job, Jobs, Slot};
@@ -93,6 +93,8 @@ pub(crate) struct Queue {
     limited: bool,
     /// The shared limit it hangs under.
     pub(crate) limit: Option<QueueId>,
+    /// When they were put last, as far as that is known.
+    settings_time: Timestamp,
 }
 
 /// Which facts already include the mutation at hand: a replay meets records that are younger than the log.
@@ -323,6 +325,7 @@ impl Ledger {
                     gates: 0,
                     limited,
                     limit: None,
+                    settings_time: Timestamp(0),
                 };
                 self.queues.insert(id, queue);
             }
@@ -451,6 +454,7 @@ impl Ledger {
                     self.charge_key(*queue, key, *jobs, *cost, now.engine);
                 }
             }
+            Mutation::Settled { queue, settlement } => self.settle(*queue, settlement, now.engine),
             Mutation::Frozen { queue, key, until, step } => {
                 self.freeze(*queue, key, *until, *step, now.engine);
             }
@@ -636,7 +640,7 @@ impl Ledger {
             batch: self.batches.named(queue, spec.batch.as_ref(), now.engine),
             bytes: spec.bytes(),
             state,
-            priority: spec.priority,
+            priority: if spec.bypass_limits { Priority::HIGHEST } else { spec.priority },
             ..Job::GONE
         };
         job.set_due(due);
@@ -645,6 +649,9 @@ impl Ledger {
         }
         if spec.cost != Cost::DEFAULT {
             job.detail_mut().cost = spec.cost;
+        }
+        if spec.bypass_limits {
+            job.detail_mut().bypass_limits = true;
         }
         if let Some(ttl) = spec.ttl {
             let detail = job.detail_mut();
@@ -699,6 +706,7 @@ impl Ledger {
             job.deliveries += 1;
             job.nacked = false;
             let detail = job.detail_mut();
+            detail.charged = Some(now.engine);
             detail.worker = Some(worker.clone());
             detail.start_time = Some(now.wall);
             job.set_due(Some(Due::Engine(expire)));
@@ -795,13 +803,10 @@ impl Job {
 
     fn keep_what_was_said(&mut self) {
         self.detail_at_rest = false;
-        if let Some(detail) = self.detail.take()
-            && (detail.retry.is_some() || detail.ttl.is_some() || detail.cost != Cost::DEFAULT)
-        {
-            let said = self.detail_mut();
-            said.retry = detail.retry;
-            said.ttl = detail.ttl;
-            said.cost = detail.cost;
+        if let Some(detail) = self.detail.take() {
+            let Detail { retry, ttl, cost, bypass_limits, .. } = *detail;
+            let said = Detail { retry, ttl, cost, bypass_limits, ..Detail::default() };
+            self.detail = (said != Detail::default()).then(|| Box::new(said));
         }
     }
 

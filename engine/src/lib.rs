@@ -42,18 +42,18 @@ pub use job::{
     Attempt, Attributes, Block, BlockKind, Cost, Detail, Due, JobError, JobRecord, JobSpec, JobState,
     JobView, LeasedJob, Priority, Start,
 };
-pub use ledger::{DrainRecord, IdempotencyRecord, Ledger, Meter, NodeState, Quota, RequestRecord};
+pub use ledger::{DrainRecord, IdempotencyRecord, Ledger, Meter, NodeState, Quota, RequestRecord, Trace};
 pub use limit::{LimitPatch, LimitRecord, LimitSettings, LimitView, NodeSettings, Unit, Window, WindowKind};
 pub use loader::{LoadError, Loader};
-pub use mutation::{Charge, Mutation, Next, ReturnCause};
+pub use mutation::{Charge, Mutation, Next, ReturnCause, Settlement};
 pub use name::{BatchName, Key, KeyPattern, LimitName, NameError, QueueName, is_like};
 pub use outcome::{
     Acquired, Answer, Besides, Drained, Enqueued, Extended, Full, ItemRefusal, Leased, Nacked, Outcome,
     Refusal,
 };
 pub use queue::{
-    BatchRecord, BatchState, BatchView, KeyStatus, KeysPage, Level, QueueRates, QueueRecord, QueueStatus,
-    QueueTotals, QueueVersion, QueueView, StateCounts,
+    BatchRecord, BatchState, BatchView, KeyStatus, KeysPage, Level, NodeStatus, QueueRates, QueueRecord,
+    QueueStatus, QueueTotals, QueueVersion, QueueView, StateCounts, WindowStatus,
 };
 pub use retry::{RetryPatch, RetryPolicy};
 pub use settings::{

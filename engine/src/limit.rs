@@ -163,6 +163,24 @@ impl Window {
         self.period.0.div_ceil(u64::from(self.amount))
     }
 
+    /// Units that may go when nothing went before.
+    pub(crate) fn most_at_once(&self) -> u64 {
+        match self.kind {
+            WindowKind::Rate { burst } => burst.into(),
+            WindowKind::Quota => self.amount.into(),
+        }
+    }
+
+    /// Whether what went through `other` in its place was counted in the same way: only how much may go differs.
+    pub(crate) fn is_counted_as(&self, other: &Window) -> bool {
+        let kinds = match (self.kind, other.kind) {
+            (WindowKind::Rate { .. }, WindowKind::Rate { .. }) => true,
+            (WindowKind::Quota, WindowKind::Quota) => self.period == other.period,
+            _ => false,
+        };
+        kinds && self.unit == other.unit
+    }
+
     /// What counts of so many jobs that cost so much.
     pub(crate) fn units(&self, jobs: u64, cost: u64) -> u64 {
         match self.unit {

@@ -74,6 +74,13 @@ pub enum Mutation {
         /// By key.
         charges: Vec<Charge>,
     },
+    /// A job that went through limits cost something else than was reserved for it.
+    Settled {
+        /// Its queue.
+        queue: QueueId,
+        /// How much was charged, and is to be.
+        settlement: Settlement,
+    },
     /// The downstream said that it was too much: nothing goes through a node for a while.
     Frozen {
         /// The queue.
@@ -240,6 +247,19 @@ pub struct Charge {
     pub jobs: u64,
     /// What they cost in all.
     pub cost: u64,
+}
+
+/// What a job cost, and what was reserved for it, at the node of its key and those above it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settlement {
+    /// The key.
+    pub key: Key,
+    /// When it was charged.
+    pub charged: Timestamp,
+    /// How much.
+    pub reserved: u32,
+    /// What it cost.
+    pub actual: u32,
 }
 
 /// Why a leased job came back.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::id::QueueId;
 use crate::job::{JobState, Priority};
-use crate::name::{BatchName, Key, QueueName};
+use crate::limit::Window;
+use crate::name::{BatchName, Key, LimitName, QueueName};
 use crate::settings::{FlowHintPolicy, QueueSettings};
 use crate::time::{Span, Timestamp, WallTime};
 
@@ -132,6 +133,8 @@ pub struct QueueStatus {
     pub waiting_enqueues: u64,
     /// Lease calls that wait.
     pub waiting_leases: u64,
+    /// What goes through the queue itself.
+    pub nodes: Vec<NodeStatus>,
     /// When this was true.
     pub status_time: WallTime,
 }
@@ -161,6 +164,38 @@ pub struct KeyStatus {
     pub utilization: Option<f64>,
     /// How full it is, as a word.
     pub level: Level,
+    /// What goes through it, if something was set on it or is known of it.
+    pub node: Option<Box<NodeStatus>>,
+}
+
+/// What may go through a node now: a queue, a key, or what keys begin with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeStatus {
+    /// The key; empty: the queue itself, or the limit.
+    pub key: Key,
+    /// Its name, if it is a shared limit.
+    pub limit: Option<LimitName>,
+    /// Its windows.
+    pub windows: Vec<WindowStatus>,
+    /// Jobs below it that workers hold.
+    pub in_flight: u64,
+    /// How many they may hold at a time.
+    pub max_in_flight: Option<u32>,
+    /// Whether its jobs go strictly one after another.
+    pub ordered: bool,
+    /// Until when nothing goes through it, because the downstream said that it was too much.
+    pub frozen_until: Option<WallTime>,
+    /// READY jobs below it.
+    pub ready: u64,
+}
+
+/// A window, and what may go through it now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WindowStatus {
+    /// The window.
+    pub window: Window,
+    /// Units that may go at once.
+    pub tokens: u64,
 }
 
 /// A page of keys.

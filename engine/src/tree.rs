@@ -13,6 +13,7 @@
 //! It knows jobs by their slots and sequence numbers only, and holds only what is ready: a node lives
 //! while something is ready below it. All can be derived from the facts; nothing of it is stored.
 
+mod bypass;
 mod directory;
 mod fifo;
 mod gate;
@@ -27,12 +28,15 @@ mod slab;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+
 use crate::bound::MAX_PARKED_PER_STEP;
 use crate::id::QueueId;
 use crate::job::Priority;
 use crate::ledger::keys::KeyId;
 use crate::time::{Span, Timestamp};
 use crate::timer::Timers;
+use bypass::Line;
 use directory::Directory;
 use fifo::{Fifo, Link};
 use gate::Place;
@@ -56,6 +60,10 @@ pub(crate) struct Tree {
     roots: Vec<Root>,
     /// Nodes that wait for a time, by their numbers.
     parked: Timers,
+    /// When lines of jobs that bypass limits are to be asked again, by the numbers of their queues.
+    bypass_opens: Timers,
+    /// The numbers of queues that have such a line.
+    bypass_lines: BTreeSet<u32>,
     /// Queues that may have something to give again.
     roused: Vec<QueueId>,
 }
@@ -63,12 +71,15 @@ pub(crate) struct Tree {
 /// What only queues and shared limits have.
 struct Root {
     id: QueueId,
+    node: NodeId,
     /// How long a priority waits to count as the next higher one. Zero: for ever.
     ageing: Span,
     /// Where its jobs without a key hang.
     leaf: NodeId,
     /// Whether anybody waits for its jobs. Of one that hangs under a limit: others are not searched for nobody.
     is_wanted: bool,
+    /// Its jobs that bypass limits, if it has any.
+    bypass: Option<Box<Line>>,
 }
 
 impl Tree {
@@ -81,6 +92,8 @@ impl Tree {
             directory: Directory::default(),
             roots: Vec::new(),
             parked: Timers::new(),
+            bypass_opens: Timers::new(),
+            bypass_lines: BTreeSet::new(),
             roused: Vec::new(),
         }
     }
@@ -89,8 +102,9 @@ impl Tree {
     /// does.
     pub(crate) fn add_root(&mut self, id: QueueId, ageing: Span) -> NodeId {
         let number = u32::try_from(self.roots.len()).expect("queues are bounded");
-        self.roots.push(Root { id, ageing, leaf: NodeId::NONE, is_wanted: false });
-        self.nodes.insert(Node::root(number))
+        let node = self.nodes.insert(Node::root(number));
+        self.roots.push(Root { id, node, ageing, leaf: NodeId::NONE, is_wanted: false, bypass: None });
+        node
     }
 
     /// A queue that has nothing ready, or a limit that has no queues, is no more.
@@ -137,6 +151,9 @@ impl Tree {
         debug_assert_eq!(link.lane, LaneId::NONE, "a job was pushed twice");
         link.lane = lane;
         self.lanes[lane].content.jobs().insert(&mut self.links, slot, facts.sequence(slot));
+        if facts.bypasses_limits(slot) {
+            self.enter_bypass(queue, key, slot, facts.sequence(slot));
+        }
         if made {
             self.better(leaf, priority, facts);
             self.up(leaf, facts);
@@ -147,6 +164,9 @@ impl Tree {
     /// parked. [`Tree::take`] it, charge
     /// what it costs, and tell with [`Tree::served`].
     pub(crate) fn next(&mut self, top: NodeId, facts: &impl Facts) -> Option<Next> {
+        if let Some(next) = self.bypassing(top, facts) {
+            return Some(next);
+        }
         for _ in 0..MAX_PARKED_PER_STEP {
             if self.nodes[top].place != Place::Open {
                 return None;
@@ -177,9 +197,15 @@ impl Tree {
         &self.roots[self.nodes[node].queue as usize]
     }
 
-    /// Takes the job that was found. Its leaf, for [`Tree::served`].
+    /// Takes the job that was found. Its leaf, for [`Tree::served`]; none, if it bypassed limits: then tell with
+    /// [`Tree::bypassed`].
     pub(crate) fn take(&mut self, next: Next, facts: &impl Facts) -> NodeId {
+        if next.bypasses_limits() {
+            self.remove(next.slot, facts);
+            return NodeId::NONE;
+        }
         let leaf = self.lanes[next.lane].node;
+        self.leave_bypass(leaf, next.slot, facts);
         let fifo = self.lanes[next.lane].content.jobs();
         fifo.remove(&mut self.links, next.slot, facts.sequence(next.slot));
         fifo.since = facts.now();
@@ -213,6 +239,7 @@ impl Tree {
         self.links[slot as usize] = Link::ABSENT;
         let is_empty = fifo.is_empty();
         let leaf = self.lanes[lane].node;
+        self.leave_bypass(leaf, slot, facts);
         self.void_from(leaf, facts);
         if is_empty {
             self.drop_lane(lane);

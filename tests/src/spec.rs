@@ -66,7 +66,7 @@ pub fn sum(counts: &StateCounts) -> u64 {
 /// The ack of a delivery.
 #[must_use]
 pub fn ack(job: &LeasedJob) -> Ack {
-    Ack { job_id: id(job), lease_token: job.lease_token, result: None }
+    Ack { job_id: id(job), lease_token: job.lease_token, result: None, actual_cost: None }
 }
 
 /// The nack of a delivery.

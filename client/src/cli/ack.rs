@@ -21,6 +21,9 @@ pub(super) struct Ack {
     /// What came of them, for whoever reads the jobs; at most 64 KiB. Default: nothing.
     #[arg(long, value_name = "TEXT")]
     result: Option<String>,
+    /// What each of them cost in the end, where limits count cost: 0 to 1,000,000,000. Default: what it reserved.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1_000_000_000))]
+    actual_cost: Option<u32>,
 }
 
 impl Ack {
@@ -30,6 +33,7 @@ impl Ack {
             job_id: lease.job_id,
             lease_token: lease.lease_token,
             result: result.clone(),
+            actual_cost: self.actual_cost,
         };
         let acks = self.leases.into_iter().map(ack).collect();
         let results = session.client.ack(proto::AckRequest { acks }).await?.results;

@@ -36,7 +36,7 @@ use crate::{
 ///
 /// Many jobs: -f FILE with a JSON object a line (`-` reads stdin). Keys: payload (a string is text; any
 /// other JSON its own bytes as they stand), payload_base64, key, priority, cost, delay ("5s"), run_time
-/// (RFC 3339), ttl ("1h"), idempotency_key, batch_id, labels {name: value}, content_type, retry_policy
+/// (RFC 3339), ttl ("1h"), idempotency_key, batch_id, bypass_limits (true or false), labels {name: value}, content_type, retry_policy
 /// {max_attempts, initial_backoff ("1s"), multiplier, max_backoff, jitter}. Prints a summary, or ids with --ids. A bad line is named, and
 /// nothing of its batch goes; what went before is told.
 ///
@@ -71,6 +71,10 @@ pub(super) struct Enqueue {
     /// What it costs where limits count cost: 1 to 1,000,000,000. Default 1.
     #[arg(long, value_name = "N")]
     cost: Option<u32>,
+    /// Let it pass rates and quotas, as an emergency: it is charged all the same, and the others wait until that is
+    /// repaid. Then it is of priority 9. Default: no.
+    #[arg(long)]
+    bypass_limits: bool,
     /// Not before this much from now, such as 5s. Default: at once.
     #[arg(long, value_parser = span, value_name = "SPAN", conflicts_with = "run_time")]
     delay: Option<Duration>,
@@ -112,7 +116,7 @@ pub(super) struct Enqueue {
     #[arg(short, long, value_name = "FILE", conflicts_with_all = [
         "payload", "payload_file", "key", "priority", "cost", "delay", "run_time", "labels", "content_type",
         "max_attempts", "initial_backoff", "multiplier", "max_backoff", "jitter", "request_id", "ttl",
-        "idempotency_key",
+        "idempotency_key", "bypass_limits",
     ])]
     file: Option<PathBuf>,
     /// With -f: jobs of one request, at most 10,000; fewer go where 3 MiB are reached.
@@ -191,6 +195,7 @@ impl Enqueue {
             ttl: self.ttl.map(span_to_proto),
             idempotency_key: self.idempotency_key,
             batch_id: self.batch,
+            bypass_limits: self.bypass_limits,
         })
     }
 }

@@ -8,7 +8,8 @@ use crate::proto::ListKeysRequest;
 /// Keys of one page.
 const MAX_PAGE_SIZE: u32 = 1_000;
 
-/// List the keys of a queue, and what they begin with, that have jobs which wait or are held.
+/// List the keys of a queue, and what they begin with, that have jobs which wait or are held, and what their own limits
+/// let through now (a limit, a colon, and the units that may go).
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  sluice keys --queue mail --key-prefix bot42")]
 pub(super) struct Keys {

@@ -37,6 +37,9 @@ pub(super) struct Nack {
     /// so on; or the name of the shared limit that the queue hangs under. Default: the key.
     #[arg(long, default_value = "", hide_default_value = true, value_name = "SEGMENTS|LIMIT")]
     throttle_scope: String,
+    /// What each of them cost in the end, where limits count cost: 0 to 1,000,000,000. Default: what it reserved.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1_000_000_000))]
+    actual_cost: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -67,6 +70,7 @@ impl Nack {
             error_code: self.error_code.clone(),
             retry_after: self.retry_after.map(span_to_proto),
             throttle_scope: self.throttle_scope.clone(),
+            actual_cost: self.actual_cost,
         };
         let nacks = self.leases.into_iter().map(nack).collect();
         let results = session.client.nack(proto::NackRequest { nacks }).await?.results;

@@ -8,7 +8,8 @@ use super::{Session, error::CliError, queue, view::StatusView};
 /// Queues asked for at a time.
 const AT_A_TIME: usize = 16;
 
-/// Show how queues stand: jobs per state, rates over the last 10 seconds, totals.
+/// Show how queues stand: jobs per state, rates over the last 10 seconds, totals, and what their limits let through now
+/// (a limit, a colon, and the units that may go).
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  sluice stats --queue mail -o json\n  sluice stats --queue mail --key bot42"
@@ -18,7 +19,7 @@ pub(super) struct Stats {
     #[arg(short, long)]
     queue: Option<String>,
     /// Only this key of the queue, with those that begin with it and a `/`: of it only jobs that wait or are held,
-    /// and how full it is. Default: the whole queue.
+    /// how full it is, and its limits and those above it. Default: the whole queue.
     #[arg(long, requires = "queue", default_value = "", hide_default_value = true)]
     key: String,
 }

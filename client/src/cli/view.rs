@@ -5,6 +5,7 @@ mod batch;
 mod job;
 mod key;
 mod limit;
+mod node;
 mod queue;
 mod settled;
 mod shared;

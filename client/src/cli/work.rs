@@ -31,7 +31,7 @@ use crate::{Delivery, Outcome, Summary, Worker};
 /// job's result (the first 64 KiB). 429 and 503 are THROTTLED, for as long as retry-after says (seconds or
 /// a date; at most a day; default 1 s). Other 4xx are REJECTED, but 408, 409 and 425. These, any other status, and
 /// no answer are FAILED. The error is the first line of the body, its code HTTP_404 and the like, TIMEOUT, CONNECT,
-/// NETWORK or ABORTED.
+/// NETWORK or ABORTED. With --cost-header the service says in that header of any answer what the request cost.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   sluice work --queue hooks --exec 'curl -fsS --data-binary @- https://example.com/hook' --concurrency 4

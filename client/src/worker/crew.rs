@@ -92,7 +92,7 @@ where
                     slot = async { match slot { Some(slot) => Some(slot), None => free.acquire_owned().await.ok() } } => slot,
                 };
                 let (Some(slot), Some(job)) = (slot, leased.job) else {
-                    return settler.settle(key, Verdict::released()).await;
+                    return settler.settle(key, Verdict::released(), None).await;
                 };
                 let delivery = Delivery {
                     job,
@@ -104,7 +104,8 @@ where
                     outcome = guarded(async move { handler(delivery).await }) => outcome,
                     () = abandon.cancelled() => Outcome::Failed(Failure::new("the worker had to stop").code("STOPPED")),
                 };
-                settler.settle(key, outcome.into()).await;
+                let (outcome, actual_cost) = outcome.into_parts();
+                settler.settle(key, outcome.into(), actual_cost).await;
                 drop(slot);
             });
         }

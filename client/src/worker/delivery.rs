@@ -39,6 +39,13 @@ pub enum Outcome {
     },
     /// Will never succeed: dead now.
     Rejected(Failure),
+    /// Any of these, and what the delivery cost in the end, where limits count cost. See [`Outcome::costing`].
+    Costing {
+        /// At most 1,000,000,000. An outcome alone costs what its job reserved.
+        actual_cost: u32,
+        /// What came of it.
+        outcome: Box<Outcome>,
+    },
 }
 
 /// What went wrong.
@@ -53,6 +60,24 @@ pub struct Failure {
     /// With [`Outcome::Throttled`]: which node it was too much for, by segments of the key; `0` is the queue. Default:
     /// the key.
     pub throttle_scope: String,
+}
+
+impl Outcome {
+    /// With what the delivery cost in the end, such as the tokens that a model used.
+    #[must_use]
+    pub fn costing(self, actual_cost: u32) -> Outcome {
+        Outcome::Costing { actual_cost, outcome: Box::new(self) }
+    }
+
+    /// The outcome itself, and what it cost if that was said; what was said last counts.
+    pub(super) fn into_parts(self) -> (Outcome, Option<u32>) {
+        let (mut outcome, mut said) = (self, None);
+        while let Outcome::Costing { actual_cost, outcome: inner } = outcome {
+            said = said.or(Some(actual_cost));
+            outcome = *inner;
+        }
+        (outcome, said)
+    }
 }
 
 impl Delivery {
@@ -88,5 +113,17 @@ impl Failure {
     pub fn retry_after(mut self, wait: Duration) -> Failure {
         self.retry_after = Some(wait);
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cost_that_was_said_last_counts() {
+        assert_eq!(Outcome::Done(None).into_parts(), (Outcome::Done(None), None));
+        let said = Outcome::Done(None).costing(7).costing(5);
+        assert_eq!(said.into_parts(), (Outcome::Done(None), Some(5)));
     }
 }

@@ -29,6 +29,8 @@ use crate::{
 const MAX_BATCH: usize = 1_000;
 /// Bytes of results in one call: well under the 4 MiB of a request.
 const MAX_BATCH_BYTES: usize = 2 << 20;
+/// What a delivery may cost.
+const MAX_COST: u32 = 1_000_000_000;
 /// Bytes of a result that the server takes.
 pub(crate) const MAX_RESULT_BYTES: usize = 64 << 10;
 /// Bytes of an error that the server keeps.
@@ -41,8 +43,11 @@ const MAX_OFFER: Duration = Duration::from_secs(600);
 /// Takes outcomes; the task behind it settles them.
 #[derive(Clone, Debug)]
 pub(super) struct Settler {
-    verdicts: mpsc::Sender<(LeaseKey, Verdict)>,
+    verdicts: mpsc::Sender<Settled>,
 }
+
+/// A delivery that ended, how, and what it cost.
+type Settled = (LeaseKey, Verdict, Option<u32>);
 
 /// What the server is told about a delivery.
 #[derive(Clone, Debug)]
@@ -69,9 +74,11 @@ impl Settler {
     }
 
     /// Waits only while as many outcomes as the worker has slots are not settled yet.
-    pub(super) async fn settle(&self, key: LeaseKey, verdict: Verdict) {
+    pub(super) async fn settle(&self, key: LeaseKey, verdict: Verdict, actual_cost: Option<u32>) {
         // The task is gone only when the runtime is.
-        let _ = self.verdicts.send((key, verdict)).await;
+        // What is more than a job may cost would stop the whole batch.
+        let actual_cost = actual_cost.map(|cost| cost.min(MAX_COST));
+        let _ = self.verdicts.send((key, verdict, actual_cost)).await;
     }
 }
 
@@ -95,6 +102,8 @@ impl From<Outcome> for Verdict {
                 let failure = Failure { retry_after, ..failure };
                 Verdict::Back { reason: NackReason::Throttled, failure }
             }
+            // Whoever settles took it apart before.
+            Outcome::Costing { outcome, .. } => Verdict::from(*outcome),
             Outcome::Rejected(failure) => {
                 let failure = Failure { retry_after: None, ..failure };
                 Verdict::Back { reason: NackReason::Rejected, failure }
@@ -110,7 +119,7 @@ struct Settlement {
 }
 
 impl Settlement {
-    async fn run(mut self, mut incoming: mpsc::Receiver<(LeaseKey, Verdict)>) -> Summary {
+    async fn run(mut self, mut incoming: mpsc::Receiver<Settled>) -> Summary {
         let mut round = Vec::with_capacity(MAX_BATCH);
         loop {
             // Over the stream new jobs come as outcomes go: to slow these down is to obey a flow hint.
@@ -123,15 +132,17 @@ impl Settlement {
                 self.carrier.flow.pause().await;
             }
             let (mut acks, mut nacks) = (Vec::new(), Vec::new());
-            for (key, verdict) in round.drain(..) {
+            for (key, verdict, actual_cost) in round.drain(..) {
                 if self.holding.is_gone(&key) {
                     self.holding.forget(&key);
                     self.summary.lost += 1;
                     continue;
                 }
                 match verdict {
-                    Verdict::Done(result) => acks.push(ack(key, result)),
-                    Verdict::Back { reason, failure } => nacks.push(nack(key, reason, failure)),
+                    Verdict::Done(result) => acks.push(Ack { actual_cost, ..ack(key, result) }),
+                    Verdict::Back { reason, failure } => {
+                        nacks.push(Nack { actual_cost, ..nack(key, reason, failure) });
+                    }
                     Verdict::WentBack => {
                         self.holding.forget(&key);
                         self.summary.released += 1;
@@ -247,7 +258,7 @@ async fn offer<I: Settle>(carrier: &Carrier, batch: &[I]) -> Result<Vec<Option<E
 }
 
 fn ack(key: LeaseKey, result: Option<Bytes>) -> Ack {
-    Ack { job_id: key.job_id, lease_token: key.lease_token, result }
+    Ack { job_id: key.job_id, lease_token: key.lease_token, result, ..Ack::default() }
 }
 
 fn nack(key: LeaseKey, reason: NackReason, failure: Failure) -> Nack {
@@ -259,6 +270,7 @@ fn nack(key: LeaseKey, reason: NackReason, failure: Failure) -> Nack {
         error_code: cut(failure.code, MAX_CODE_BYTES),
         retry_after: failure.retry_after.map(span_to_proto),
         throttle_scope: if reason == NackReason::Throttled { failure.throttle_scope } else { String::new() },
+        ..Nack::default()
     }
 }
 

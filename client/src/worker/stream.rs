@@ -245,7 +245,7 @@ where
     /// Counts what went back because our side was closed.
     async fn give_up_idle(&self) {
         for key in self.crew.holding.idle() {
-            self.crew.settler.settle(key, Verdict::WentBack).await;
+            self.crew.settler.settle(key, Verdict::WentBack, None).await;
         }
     }
 }

@@ -123,7 +123,7 @@ impl Acquires {
 
 impl Engine {
     pub(super) fn acquire(&mut self, ticket: Ticket, acquire: Acquire, now: Now, effects: &mut Effects) {
-        let place = match self.node(&acquire.node) {
+        let place = match self.named(&acquire.node) {
             Ok(Some(place)) => place,
             // Nothing limits what is not there.
             Ok(None) => return effects.answers.push((ticket, Ok(acquired(None, None)))),
@@ -248,7 +248,7 @@ impl Engine {
     }
 
     /// The number and the key of a node; none when its queue is not there.
-    pub(super) fn node(&self, name: &NodeName) -> Result<Option<Place>, Refusal> {
+    pub(super) fn named(&self, name: &NodeName) -> Result<Option<Place>, Refusal> {
         match name {
             NodeName::Limit(name) => {
                 let limit = self.ledger.limits.find(name).ok_or(Refusal::LimitNotFound)?;

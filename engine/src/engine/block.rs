@@ -22,13 +22,24 @@ impl Engine {
         }
         let doors = Doors::of(&self.ledger, job.queue, now.engine);
         let mut blocks = Vec::new();
+        let bypasses = self.is_bypassing(job, now);
         for spot in self.ledger.way(Spot { queue: job.queue, key: job.key }) {
             self.blocks_at(spot, job, &doors, now, &mut blocks);
         }
+        blocks.retain(|block| !(bypasses && matches!(block.kind, BlockKind::Rate | BlockKind::Quota)));
         if is_paused {
             blocks.push(Block { kind: BlockKind::Paused, key: Key::default(), limit: None, until: None });
         }
         blocks
+    }
+
+    /// Whether windows let a job through whatever went before: beyond what that may owe it is a job like others.
+    fn is_bypassing(&self, job: &Job, now: Now) -> bool {
+        let lets = |spot| {
+            let gate = self.ledger.gate(spot);
+            gate.is_none_or(|gate| gate.bypass_opens(now.engine) <= now.engine)
+        };
+        job.bypasses_limits() && self.ledger.way(Spot { queue: job.queue, key: job.key }).all(lets)
     }
 
     fn blocks_at(&self, spot: Spot, job: &Job, doors: &Doors<'_>, now: Now, blocks: &mut Vec<Block>) {

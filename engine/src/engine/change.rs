@@ -46,7 +46,9 @@ impl Engine {
         };
         let has_place = job.sequence != 0 || due.is_some();
         let sequence = if has_place { job.sequence } else { self.next_serial() };
-        let priority = update.priority.unwrap_or(job.priority);
+        // Whoever bypasses limits is of the highest priority, whatever is said.
+        let said = update.priority.filter(|_| !job.bypasses_limits());
+        let priority = said.unwrap_or(job.priority);
         if (priority, due) != (job.priority, job.due()) {
             self.index.unplace(&self.ledger, slot, now.engine);
             self.record(Mutation::Updated { id: update.id, priority, due, sequence }, now, effects);

@@ -5,7 +5,7 @@ use crate::job::{BlockKind, JobState};
 use crate::ledger::flow::Spot;
 use crate::ledger::jobs::Slot;
 use crate::ledger::keys::{KeyId, Keys};
-use crate::ledger::{Ledger, Queue};
+use crate::ledger::{Ledger, NodeState, Queue};
 use crate::time::Timestamp;
 use crate::tree::{Facts, Gate};
 
@@ -78,6 +78,14 @@ impl Facts for Opened<'_> {
         self.0.cost(slot)
     }
 
+    fn bypasses_limits(&self, slot: Slot) -> bool {
+        self.0.bypasses_limits(slot)
+    }
+
+    fn bypass_gate(&self, _: Spot) -> Gate {
+        Gate::Open
+    }
+
     fn sequence(&self, slot: Slot) -> u64 {
         self.0.sequence(slot)
     }
@@ -114,6 +122,24 @@ impl Facts for Doors<'_> {
 
     fn cost(&self, slot: Slot) -> u64 {
         self.ledger.jobs.at(slot).cost().get().into()
+    }
+
+    fn bypasses_limits(&self, slot: Slot) -> bool {
+        self.ledger.jobs.at(slot).bypasses_limits()
+    }
+
+    fn bypass_gate(&self, spot: Spot) -> Gate {
+        if !self.is_limited(spot) {
+            return Gate::Open;
+        }
+        if self.taken(spot).is_some() {
+            return Gate::Slot;
+        }
+        let opens = |gate: &NodeState| gate.frozen_until.max(gate.bypass_opens(self.now));
+        match self.ledger.gate(spot).map(opens) {
+            Some(opens) if opens > self.now => Gate::Until(opens),
+            _ => Gate::Open,
+        }
     }
 
     fn sequence(&self, slot: Slot) -> u64 {

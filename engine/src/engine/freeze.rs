@@ -59,7 +59,7 @@ impl Engine {
     }
 
     pub(super) fn reset_node(&mut self, node: &NodeName, now: Now, effects: &mut Effects) -> Answer {
-        let (queue, key) = self.node(node)?.ok_or(Refusal::QueueNotFound)?;
+        let (queue, key) = self.named(node)?.ok_or(Refusal::QueueNotFound)?;
         if let Some(spot) = self.ledger.spot(queue, &key) {
             self.record(Mutation::NodeReset { queue, key }, now, effects);
             self.index.relook_from(&self.ledger, spot, now.engine);

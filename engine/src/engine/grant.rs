@@ -92,7 +92,13 @@ impl Engine {
             self.ledger.charge(Spot { queue: grant.queue, key }, 1, cost, now.engine);
             grant.charge(self.ledger.keys.text(key), cost);
         }
-        self.index.tree.served(leaf, &Doors::of(&self.ledger, grant.queue, now.engine));
+        let doors = Doors::of(&self.ledger, grant.queue, now.engine);
+        if next.bypasses_limits() {
+            let node = self.index.desk(grant.queue).node;
+            self.index.tree.bypassed(node, key, &doors);
+        } else {
+            self.index.tree.served(leaf, &doors);
+        }
         true
     }
 

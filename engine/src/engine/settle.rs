@@ -6,7 +6,7 @@ use crate::engine::{Effects, Engine};
 use crate::id::{JobId, LeaseToken, QueueId};
 use crate::job::{Due, JobError, JobState};
 use crate::ledger::jobs::{Job, Slot};
-use crate::mutation::{Mutation, Next, ReturnCause};
+use crate::mutation::{Mutation, Next, ReturnCause, Settlement};
 use crate::outcome::{Answer, Extended, ItemRefusal, Nacked, Outcome};
 use crate::time::{Now, Span, Timestamp};
 
@@ -26,6 +26,7 @@ impl Engine {
         for ack in acks {
             let result = match self.claim(ack.id, ack.token) {
                 Ok(Claim::Holds(slot)) => {
+                    self.settle_cost(slot, ack.actual_cost, now, effects);
                     let queue = self.ledger.jobs.at(slot).queue;
                     self.room.stir(self.ledger.jobs.at(slot), &self.ledger.keys);
                     self.index.unplace(&self.ledger, slot, now.engine);
@@ -62,6 +63,7 @@ impl Engine {
     pub(super) fn nack(&mut self, nacks: Vec<Nack>, now: Now, effects: &mut Effects) -> Answer {
         let one = |nack: Nack| match self.claim(nack.id, nack.token)? {
             Claim::Holds(slot) => {
+                self.settle_cost(slot, nack.actual_cost, now, effects);
                 if nack.reason == NackReason::Throttled {
                     self.throttle(&nack, slot, now, effects)?;
                 }
@@ -75,6 +77,19 @@ impl Engine {
             Claim::Settled(_) => Err(ItemRefusal::LeaseLost),
         };
         Ok(Outcome::Nacked(nacks.into_iter().map(one).collect()))
+    }
+
+    /// A job cost something else than was reserved for it, where that counts: gates on its way may close, or open.
+    fn settle_cost(&mut self, slot: Slot, actual: Option<u32>, now: Now, effects: &mut Effects) {
+        let job = self.ledger.jobs.at(slot);
+        let (queue, id, reserved) = (job.queue, job.key, job.cost().get());
+        let Some((actual, charged)) = actual.zip(job.charged()) else { return };
+        if actual == reserved || !self.ledger.counts_cost(queue, id) {
+            return;
+        }
+        let settlement = Settlement { key: self.ledger.keys.text(id).clone(), charged, reserved, actual };
+        self.record(Mutation::Settled { queue, settlement }, now, effects);
+        self.index.relook(&self.ledger, queue, id, now.engine);
     }
 
     pub(super) fn extend(&mut self, extensions: Vec<Extension>, now: Now, effects: &mut Effects) -> Answer {

@@ -61,7 +61,7 @@ impl Engine {
     /// A page of the keys of a queue that have waiting or held jobs, by number, from `from` on: at most `limit`,
     /// after looking at no more than [`MAX_SWEEP_JOBS`].
     #[must_use]
-    pub fn keys(&self, queue: &QueueName, prefix: &Key, from: u32, limit: usize) -> KeysPage {
+    pub fn keys(&self, queue: &QueueName, prefix: &Key, from: u32, limit: usize, now: Now) -> KeysPage {
         let mut page = KeysPage::default();
         let Some(queue) = self.ledger.find_queue(queue) else { return page };
         let nodes = self.ledger.keys.of_queue(queue.record.id, from);
@@ -74,7 +74,8 @@ impl Engine {
                 && load.jobs() > 0
                 && key.is_under(prefix)
             {
-                page.keys.push(key_status(&queue.record.settings, key, load));
+                let node = self.own_node(queue.record.id, key, now).map(Box::new);
+                page.keys.push(KeyStatus { node, ..key_status(&queue.record.settings, key, load) });
             }
         }
         page
@@ -133,6 +134,7 @@ impl Engine {
             time_to_empty: time_to_empty(waits, &rates),
             totals: queue.record.totals.clone(),
             waiting_leases: self.waiting.len_of(name) as u64,
+            nodes: self.nodes(name, &Key::default(), now),
             status_time: now.wall,
         })
     }
@@ -181,6 +183,7 @@ impl Engine {
             attempts: u32::from(job.attempts),
             requeues: job.requeues,
             cost: job.cost(),
+            bypass_limits: job.bypasses_limits(),
             blocks: self.blocks(job, now),
             position: desk
                 .filter(|_| job.state == JobState::Ready)
@@ -208,6 +211,7 @@ fn key_status(settings: &QueueSettings, key: &Key, load: Load) -> KeyStatus {
         bytes: load.bytes,
         utilization,
         level: level(Level::Ok, utilization, None),
+        node: None,
     }
 }
 

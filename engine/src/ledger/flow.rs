@@ -4,13 +4,15 @@
 //! A node has a gate here while something of it counts; what is past is forgotten bit by bit, and nobody could tell.
 
 mod meter;
+mod trace;
 
 pub use meter::{Meter, Quota};
+pub use trace::Trace;
 
 use crate::bound::{FIRST_FREEZE, FREEZE_MEMORY, MAX_FREEZE_DOUBLINGS, MIN_GATES_SWEPT_PER_STEP};
 use crate::id::QueueId;
 use crate::ledger::keys::KeyId;
-use crate::limit::Window;
+use crate::limit::{Unit, Window};
 use crate::time::{Span, Timestamp};
 
 /// The number of a gate.
@@ -35,6 +37,8 @@ pub struct NodeState {
     pub frozen_until: Timestamp,
     /// When a worker said THROTTLED last, and how often without 60 s of quiet between.
     pub throttled: Option<(Timestamp, u8)>,
+    /// Of each window what refunds need to know; empty where none counts cost.
+    pub traces: Vec<Trace>,
 }
 
 /// A node of which something is known.
@@ -71,31 +75,78 @@ impl NodeState {
         opens.fold(self.frozen_until, Timestamp::max)
     }
 
-    /// Jobs went through. The windows are those in force.
-    pub(crate) fn charge(&mut self, windows: &[Window], jobs: u64, cost: u64, now: Timestamp) {
-        self.follow(windows, now);
+    /// When a job that bypasses limits may go, as far as windows are concerned: while not too much is owed.
+    pub(crate) fn bypass_opens(&self, now: Timestamp) -> Timestamp {
+        let opens = self.meters.iter().map(|(window, meter)| meter.bypass_opens(window, now));
+        opens.fold(Timestamp(0), Timestamp::max)
+    }
+
+    /// Jobs went through. The windows are those in force; those of which nothing is known are so `since` then.
+    pub(crate) fn charge(
+        &mut self,
+        windows: &[Window],
+        jobs: u64,
+        cost: u64,
+        since: Timestamp,
+        now: Timestamp,
+    ) {
+        self.follow(windows, since, now);
+        let mut traces = self.traces.iter_mut();
         for (window, meter) in &mut self.meters {
+            if let Some(trace) = traces.next()
+                && window.unit == Unit::Cost
+            {
+                trace.note(meter.owed(now), now);
+            }
             meter.charge(window, window.units(jobs, cost), now);
         }
     }
 
-    /// These windows are in force now. What went through before counts on, in the same place of the list.
-    pub(crate) fn follow(&mut self, windows: &[Window], now: Timestamp) {
-        if self.meters.iter().map(|(window, _)| window).eq(windows) {
+    /// A job that was `charged` so much then cost something else. What is more is charged now; what is less is given back,
+    /// as far as it was charged here and is not repaid.
+    pub(crate) fn settle(
+        &mut self,
+        windows: &[Window],
+        charged: Timestamp,
+        (reserved, actual): (u64, u64),
+        since: Timestamp,
+        now: Timestamp,
+    ) {
+        self.follow(windows, since, now);
+        let metered = self.meters.iter_mut().zip(&mut self.traces);
+        for ((window, meter), trace) in metered.filter(|((window, _), _)| window.unit == Unit::Cost) {
+            if actual > reserved {
+                trace.note(meter.owed(now), now);
+                meter.charge(window, actual - reserved, now);
+            } else if trace.knows(charged) {
+                meter.refund(window, reserved - actual, charged, trace, now);
+            }
+        }
+    }
+
+    /// These windows are in force now. What went through before counts on, in the same place of the list. What is new
+    /// there counts `since` then.
+    pub(crate) fn follow(&mut self, windows: &[Window], since: Timestamp, now: Timestamp) {
+        let is_same = self.meters.iter().map(|(window, _)| window).eq(windows);
+        let counts_cost = windows.iter().any(|window| window.unit == Unit::Cost);
+        if is_same && self.traces.len() == if counts_cost { windows.len() } else { 0 } {
             return;
         }
-        let before = std::mem::take(&mut self.meters);
-        self.meters = windows
-            .iter()
-            .enumerate()
-            .map(|(at, window)| {
-                let meter = match before.get(at) {
-                    Some((before, meter)) => meter.follow(before, window, now),
-                    None => Meter::new(window),
-                };
-                (*window, meter)
-            })
-            .collect();
+        let (meters, traces) = (std::mem::take(&mut self.meters), std::mem::take(&mut self.traces));
+        for (at, window) in windows.iter().enumerate() {
+            let (meter, trace) = match meters.get(at) {
+                Some((before, meter)) => {
+                    let trace = traces.get(at).filter(|_| before.is_counted_as(window));
+                    let trace = trace.map(|trace| trace.follow(before, window, now));
+                    (meter.follow(before, window, now), trace)
+                }
+                None => (Meter::new(window), None),
+            };
+            self.meters.push((*window, meter));
+            if counts_cost {
+                self.traces.push(trace.unwrap_or_else(|| Trace::new(window, since)));
+            }
+        }
     }
 
     /// How often in a row it was frozen longer, as far as that is remembered.
@@ -115,6 +166,7 @@ impl NodeState {
             meters: self.meters.iter().map(|(window, meter)| (*window, meter.as_of(window, now))).collect(),
             frozen_until: if self.frozen_until > now { self.frozen_until } else { Timestamp(0) },
             throttled: self.remembered(now),
+            traces: self.traces.clone(),
         }
     }
 

@@ -7,8 +7,8 @@ use crate::ledger::flow::{Gate, GateId, Meter, NodeState, Spot};
 use crate::ledger::keys::{KeyId, Keys};
 use crate::ledger::limits::Limits;
 use crate::ledger::{Ledger, Queue};
-use crate::limit::NodeSettings;
-use crate::mutation::Mutation;
+use crate::limit::{NodeSettings, Unit};
+use crate::mutation::{Mutation, Settlement};
 use crate::name::Key;
 use crate::time::Timestamp;
 
@@ -42,6 +42,20 @@ impl Ledger {
 
     /// Jobs went through a node and those above it.
     pub(crate) fn charge(&mut self, spot: Spot, jobs: u64, cost: u64, now: Timestamp) {
+        self.meter(spot, true, now, |state, settings, since| {
+            state.charge(&settings.windows, jobs, cost, since, now);
+        });
+    }
+
+    /// Does something at the windows of a node and those above it: where nothing is known of one only if it is to
+    /// `make` that.
+    fn meter(
+        &mut self,
+        spot: Spot,
+        make: bool,
+        now: Timestamp,
+        mut act: impl FnMut(&mut NodeState, &NodeSettings, Timestamp),
+    ) {
         let mut next = Some(spot);
         while let Some(spot) = next {
             next = self.above(spot);
@@ -49,12 +63,36 @@ impl Ledger {
             if !self.node_settings(spot).is_some_and(is_windowed) {
                 continue;
             }
-            let id = self.ensure_gate(spot);
+            // Of what is charged now nothing may be taken for what was before other settings came at the same moment.
+            let since = if self.settings_time(spot.queue) == Some(now) { after(now) } else { now };
+            let id = if make { self.ensure_gate(spot) } else { self.gate_id(spot) };
             let settings = settings_of(&self.queues, &self.limits, &self.keys, spot);
             if let Some((settings, gate)) = settings.zip(self.flow.get_mut(id)) {
-                gate.state.charge(&settings.windows, jobs, cost, now);
+                act(&mut gate.state, settings, since);
             }
         }
+    }
+
+    /// A job cost something else than was reserved for it.
+    pub(crate) fn settle(&mut self, queue: QueueId, settlement: &Settlement, now: Timestamp) {
+        let Settlement { key, charged, reserved, actual } = settlement;
+        let costs = (u64::from(*reserved), u64::from(*actual));
+        // Where nothing is known nothing is owed that could be given back.
+        let make = actual > reserved;
+        self.keeping(queue, key, |ledger, spot| {
+            ledger.meter(spot, make, now, |state, settings, since| {
+                state.settle(&settings.windows, *charged, costs, since, now);
+            });
+        });
+    }
+
+    /// Whether any node on a key's way counts cost.
+    pub(crate) fn counts_cost(&self, queue: QueueId, key: KeyId) -> bool {
+        let counts = |spot| {
+            let settings = self.node_settings(spot);
+            settings.is_some_and(|node| node.windows.iter().any(|window| window.unit == Unit::Cost))
+        };
+        self.way(Spot { queue, key }).any(counts)
     }
 
     /// As [`Ledger::charge`], of a key that no job may have any more.
@@ -93,6 +131,15 @@ impl Ledger {
 
     /// Other settings are in force in a queue: what went through counts on under them.
     pub(super) fn follow_settings(&mut self, queue: QueueId, now: Timestamp) {
+        if let Some(queue) = self.queues.get_mut(&queue) {
+            queue.settings_time = now;
+        } else if let Some(limit) = self.limits.get_mut(queue) {
+            limit.settings_time = now;
+        }
+        // What is past may be forgotten already, and a replay must not know more of it than we do.
+        let is_past = |id: &GateId| self.flow.get(*id).is_some_and(|gate| gate.state.is_past(now));
+        let past: Vec<GateId> = self.gates_of(queue).into_iter().filter(is_past).collect();
+        past.into_iter().for_each(|id| self.drop_gate(id));
         self.follow_at(self.gates_of(queue), now);
     }
 
@@ -101,11 +148,17 @@ impl Ledger {
         self.follow_at(self.flow.from(0).map(|(id, _)| id).collect(), now);
     }
 
+    /// When the settings of a queue or limit were put last.
+    fn settings_time(&self, id: QueueId) -> Option<Timestamp> {
+        let queue = self.queues.get(&id).map(|queue| queue.settings_time);
+        queue.or_else(|| self.limits.get(id).map(|limit| limit.settings_time))
+    }
+
     fn follow_at(&mut self, gates: Vec<GateId>, now: Timestamp) {
         for id in gates {
             let Some(gate) = self.flow.get_mut(id) else { continue };
             let settings = settings_of(&self.queues, &self.limits, &self.keys, gate.spot);
-            gate.state.follow(settings.map_or(&[], |settings| &settings.windows), now);
+            gate.state.follow(settings.map_or(&[], |settings| &settings.windows), after(now), now);
         }
     }
 
@@ -226,6 +279,11 @@ impl Queue {
     pub(crate) fn is_limited(&self) -> bool {
         self.limited || self.gates > 0 || self.limit.is_some()
     }
+}
+
+/// The next moment.
+fn after(time: Timestamp) -> Timestamp {
+    Timestamp(time.0.saturating_add(1))
 }
 
 fn settings_of<'a>(

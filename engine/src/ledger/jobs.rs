@@ -86,6 +86,16 @@ impl Job {
         self.detail.as_ref().map_or(Cost::DEFAULT, |detail| detail.cost)
     }
 
+    /// Whether windows let it through whatever went before.
+    pub(crate) fn bypasses_limits(&self) -> bool {
+        self.detail.as_ref().is_some_and(|detail| detail.bypass_limits)
+    }
+
+    /// When its present or last delivery was charged.
+    pub(crate) fn charged(&self) -> Option<Timestamp> {
+        self.detail.as_ref()?.charged
+    }
+
     /// When its time to live passes.
     pub(crate) fn expire(&self) -> Option<Timestamp> {
         self.detail.as_ref()?.expire

@@ -23,6 +23,8 @@ pub(crate) struct Limits {
 /// One of them, and what follows from its queues.
 pub(crate) struct Limit {
     pub(crate) record: LimitRecord,
+    /// When its settings were put last.
+    pub(super) settings_time: Timestamp,
     /// What is known of it as a node.
     pub(super) gate: GateId,
     /// Jobs of its queues that workers hold.
@@ -123,7 +125,13 @@ impl Ledger {
         let queues: Vec<QueueId> =
             self.queues.iter().filter(|(_, queue)| named(queue)).map(|(id, _)| *id).collect();
         self.limits.by_name.insert(record.name.clone(), id);
-        let limit = Limit { record: record.clone(), gate: GateId::NONE, leased: 0, queues: BTreeSet::new() };
+        let limit = Limit {
+            record: record.clone(),
+            settings_time: now,
+            gate: GateId::NONE,
+            leased: 0,
+            queues: BTreeSet::new(),
+        };
         self.limits.by_id.insert(id, limit);
         queues.into_iter().for_each(|queue| self.hang(queue));
     }

@@ -17,6 +17,10 @@ pub(crate) trait Facts {
     fn weight(&self, spot: Spot) -> u32;
     /// What a READY job costs.
     fn cost(&self, slot: Slot) -> u64;
+    /// Whether no window holds a READY job back.
+    fn bypasses_limits(&self, slot: Slot) -> bool;
+    /// Whether a job that bypasses limits may go through a node.
+    fn bypass_gate(&self, spot: Spot) -> Gate;
     /// The number by which a READY job stands among its equals.
     fn sequence(&self, slot: Slot) -> u64;
     /// Every key.
@@ -52,6 +56,24 @@ pub(crate) struct Next {
     pub(super) lane: LaneId,
 }
 
+impl Gate {
+    /// Both must be open.
+    pub(super) fn and(self, other: Gate) -> Gate {
+        match (self, other) {
+            (Gate::Slot, _) | (_, Gate::Slot) => Gate::Slot,
+            (Gate::Until(one), Gate::Until(other)) => Gate::Until(one.max(other)),
+            (Gate::Open, closed) | (closed, Gate::Open) => closed,
+        }
+    }
+}
+
+impl Next {
+    /// Whether it was found in the line of those that bypass limits.
+    pub(crate) fn bypasses_limits(&self) -> bool {
+        self.lane == LaneId::NONE
+    }
+}
+
 /// What a job costs at least. A node that lets not even this through is of no use in its ring.
 pub(super) const LEAST: u64 = 1;
 
@@ -59,14 +81,18 @@ impl Tree {
     /// Nodes whose time has come go back to their rings, at most `budget` of them.
     pub(crate) fn wake(&mut self, budget: usize, facts: &impl Facts) {
         for _ in 0..budget {
-            let Some(number) = self.parked.pop_due(facts.now().0) else { return };
+            let Some(number) = self.parked.pop_due(facts.now().0) else { break };
             self.look_again(NodeId::at(number), facts);
+        }
+        for _ in 0..budget {
+            let Some(number) = self.bypass_opens.pop_due(facts.now().0) else { return };
+            self.restart_bypass(number);
         }
     }
 
     /// When [`Tree::wake`] has something to do.
     pub(crate) fn next_wake(&self) -> Option<Timestamp> {
-        self.parked.next().map(Timestamp)
+        [self.parked.next(), self.bypass_opens.next()].into_iter().flatten().min().map(Timestamp)
     }
 
     /// Gates of a key and those above it may have changed otherwise than by time or by what the tree gave.
@@ -74,6 +100,7 @@ impl Tree {
         for node in self.way(queue, key, facts) {
             self.relook_one(node, facts);
         }
+        self.restart_bypass(self.nodes[queue].queue);
     }
 
     /// Something below a key's node and those above it was done: there may be a slot.
@@ -83,6 +110,7 @@ impl Tree {
                 self.relook_one(node, facts);
             }
         }
+        self.restart_bypass(self.nodes[queue].queue);
     }
 
     /// Until when the node of a key, or one above it, waits for a job that costs more than the least, if any does.
@@ -93,7 +121,7 @@ impl Tree {
     }
 
     /// The nodes that have the gates of a key and of those above it, the deepest first.
-    fn way(&self, queue: NodeId, key: KeyId, facts: &impl Facts) -> Vec<NodeId> {
+    pub(super) fn way(&self, queue: NodeId, key: KeyId, facts: &impl Facts) -> Vec<NodeId> {
         let limit = Some(self.nodes[queue].parent).filter(|parent| *parent != NodeId::NONE);
         facts.keys().chain(key).filter_map(|key| self.gated(key)).chain([queue]).chain(limit).collect()
     }
@@ -107,6 +135,7 @@ impl Tree {
         for node in nodes {
             self.relook_one(node, facts);
         }
+        self.restart_bypass(number);
     }
 
     pub(super) fn relook_one(&mut self, node: NodeId, facts: &impl Facts) {

@@ -35,6 +35,14 @@ impl Facts for Free<'_> {
         1
     }
 
+    fn bypasses_limits(&self, _: Slot) -> bool {
+        false
+    }
+
+    fn bypass_gate(&self, _: Spot) -> Gate {
+        Gate::Open
+    }
+
     fn sequence(&self, slot: Slot) -> u64 {
         self.sequences.map_or(slot.into(), |sequences| sequences[slot as usize])
     }

@@ -83,7 +83,7 @@ impl Harness {
         for _ in 0..30 * live(self) + 100 {
             let held = self.held();
             if !held.is_empty() {
-                self.turn(Some(Command::Ack(held.into_iter().map(ack).collect())));
+                self.turn(Some(Command::Ack(held.into_iter().map(|held| ack(held, None)).collect())));
             }
             if live(self) == 0 {
                 return;
@@ -146,7 +146,15 @@ impl Harness {
                 self.asked.insert(ticket, asked);
             }
             Command::Abandon(gone) => drop(self.asked.remove(gone)),
+            Command::Ack(acks) => {
+                for ack in acks {
+                    self.world.settle(ack.id, ack.actual_cost, self.now.engine);
+                }
+            }
             Command::Nack(nacks) => {
+                for nack in nacks {
+                    self.world.settle(nack.id, nack.actual_cost, self.now.engine);
+                }
                 for nack in nacks.iter().filter(|nack| nack.reason == NackReason::Throttled) {
                     self.world.throttle(nack.id, nack.scope.as_ref(), nack.retry_after, self.now.engine);
                 }
@@ -266,16 +274,18 @@ impl Harness {
             Step::Lease { queue, max_jobs, max_bytes, wait } => {
                 lease(QueueId(*queue), *max_jobs, *max_bytes, *wait)
             }
-            Step::Ack { pick, jobs } => {
+            Step::Ack { pick, jobs, actual_cost } => {
                 let held = self.held();
                 let first = some(held.len(), pick)?;
-                Command::Ack(held.into_iter().skip(first).take(*jobs).map(ack).collect())
+                let acked = held.into_iter().skip(first).take(*jobs);
+                Command::Ack(acked.map(|held| ack(held, *actual_cost)).collect())
             }
-            Step::Nack { pick, reason, retry_after, scope } => {
+            Step::Nack { pick, reason, retry_after, scope, actual_cost } => {
                 let held = self.held();
                 let (id, token) = held[some(held.len(), pick)?];
                 let (retry_after, scope) = (retry_after.map(Span), scope.map(ThrottleScope::Segments));
-                Command::Nack(vec![Nack { id, token, reason: *reason, error: None, retry_after, scope }])
+                let (reason, actual_cost) = (*reason, *actual_cost);
+                Command::Nack(vec![Nack { id, token, reason, error: None, retry_after, scope, actual_cost }])
             }
             Step::Cancel { pick } => Command::Cancel(self.pick(pick, |state| !state.is_at_rest())?),
             Step::Update { pick, priority, start } => Command::Update(Update {
@@ -324,8 +334,8 @@ fn some(count: usize, pick: &Index) -> Option<usize> {
     (count > 0).then(|| pick.index(count))
 }
 
-fn ack((id, token): (JobId, LeaseToken)) -> Ack {
-    Ack { id, token, result: None }
+fn ack((id, token): (JobId, LeaseToken), actual_cost: Option<u32>) -> Ack {
+    Ack { id, token, result: None, actual_cost }
 }
 
 fn lease(queue: QueueId, max_jobs: u32, max_bytes: usize, wait: u64) -> Command {

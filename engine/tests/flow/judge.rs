@@ -7,8 +7,8 @@ use sluice_engine::*;
 use crate::node::{Spot, way};
 use crate::world::{Known, World};
 
-/// READY jobs that nothing tells apart: their key, cost and priority.
-type Kind = (Key, u64, u8);
+/// READY jobs that nothing tells apart: their key, cost and priority, and whether they bypass limits.
+type Kind = (Key, u64, u8, bool);
 
 /// READY jobs of a queue by kind, and what the engine says stands in their way.
 pub(crate) struct Outlook<'a> {
@@ -16,7 +16,7 @@ pub(crate) struct Outlook<'a> {
     queue: QueueId,
     now: Now,
     kinds: BTreeSet<Kind>,
-    blocks: BTreeMap<(Key, u64), Vec<Block>>,
+    blocks: BTreeMap<(Key, u64, bool), Vec<Block>>,
 }
 
 impl<'a> Outlook<'a> {
@@ -24,15 +24,15 @@ impl<'a> Outlook<'a> {
         let (mut kinds, mut blocks) = (BTreeSet::new(), BTreeMap::new());
         for (id, job) in world.ready(queue) {
             let ask = || engine.job(id, now).unwrap().blocks;
-            blocks.entry((job.key.clone(), job.cost)).or_insert_with(ask);
-            kinds.insert((job.key.clone(), job.cost, job.priority));
+            blocks.entry((job.key.clone(), job.cost, job.bypass_limits)).or_insert_with(ask);
+            kinds.insert((job.key.clone(), job.cost, job.priority, job.bypass_limits));
         }
         Outlook { world, queue, now, kinds, blocks }
     }
 
     /// The engine says what stands in the way: all of it, and nothing else.
     pub(crate) fn blocks_are_true(&self) {
-        for ((key, cost), blocks) in &self.blocks {
+        for ((key, cost, bypasses), blocks) in &self.blocks {
             let mut known: Vec<(BlockKind, Key, Option<WallTime>)> = Vec::new();
             for spot in way(self.queue, key) {
                 if self.world.is_taken(&spot) {
@@ -43,7 +43,7 @@ impl<'a> Outlook<'a> {
                 if let Some(until) = self.world.frozen_until(&spot, self.now.engine) {
                     known.push((BlockKind::Frozen, spot.1.clone(), Some(self.now.wall_at(until))));
                 }
-                self.windows_are_true(&spot, *cost, blocks);
+                self.windows_are_true(&spot, *cost, self.passes(key, *bypasses), blocks);
             }
             if self.world.settings[&self.queue].paused {
                 known.push((BlockKind::Paused, Key::default(), None));
@@ -55,7 +55,7 @@ impl<'a> Outlook<'a> {
     }
 
     /// Windows are closed where one more were too much, and where they may hold it back, and nowhere else.
-    fn windows_are_true(&self, spot: &Spot, cost: u64, blocks: &[Block]) {
+    fn windows_are_true(&self, spot: &Spot, cost: u64, passes: Option<bool>, blocks: &[Block]) {
         let tallies = self.world.tallies(spot);
         for kind in [BlockKind::Rate, BlockKind::Quota] {
             let said = blocks.iter().filter(|block| block.kind == kind && block.key == spot.1).count();
@@ -66,11 +66,18 @@ impl<'a> Outlook<'a> {
             let now = self.now.engine;
             let must = of_kind.clone().filter(|tally| tally.would_exceed(cost, now)).count();
             let may = of_kind.filter(|tally| tally.may_hold_back(cost, now)).count();
+            let must = if passes == Some(false) { must } else { 0 };
+            let may = if passes == Some(true) { 0 } else { may };
             assert!(
                 (must..=may).contains(&said),
                 "{said} of {kind:?} close {spot:?} for {cost} at {now:?}, not {must} to {may}: {tallies:?}"
             );
         }
+    }
+
+    /// Whether windows let jobs of a key through whatever went before; none: nobody can know.
+    fn passes(&self, key: &Key, bypasses: bool) -> Option<bool> {
+        if bypasses { self.world.lets_bypass(self.queue, key, self.now.engine) } else { Some(false) }
     }
 
     /// Nothing is left that may go.
@@ -82,7 +89,7 @@ impl<'a> Outlook<'a> {
 
     /// Nothing is left that may go and is more urgent than what went.
     pub(crate) fn has_nothing_above(&self, went: u8) {
-        let mut passed = self.free().filter(|(_, _, priority)| *priority > went);
+        let mut passed = self.free().filter(|(_, _, priority, _)| *priority > went);
         assert_eq!(passed.next(), None, "a job of priority {went} passed it");
     }
 
@@ -107,13 +114,18 @@ impl<'a> Outlook<'a> {
         self.kinds.iter().filter(|kind| self.blocks_of(kind).is_empty() && !self.is_behind(kind))
     }
 
-    fn blocks_of(&self, (key, cost, _): &Kind) -> &[Block] {
-        &self.blocks[&(key.clone(), *cost)]
+    fn blocks_of(&self, (key, cost, _, bypasses): &Kind) -> &[Block] {
+        &self.blocks[&(key.clone(), *cost, *bypasses)]
     }
 
     /// Whether a node on its way may be kept for a dearer job: one that is no less urgent, and for which this is the
     /// deepest closed one.
-    fn is_behind(&self, (key, cost, priority): &Kind) -> bool {
+    fn is_behind(&self, kind: &Kind) -> bool {
+        let (key, cost, priority, bypasses) = kind;
+        if *bypasses && !self.blocks_of(kind).iter().any(is_window) {
+            // It stands in a line of its own.
+            return false;
+        }
         let ages = self.world.settings[&self.queue].priority_ageing != Span::ZERO;
         let is_kept_for = |dear: &Kind| {
             let first = self.blocks_of(dear).first();
@@ -135,6 +147,7 @@ pub(crate) fn jobs_are_known(world: &World, engine: &Engine) {
             key: record.key,
             priority: record.priority.get(),
             cost: job.cost,
+            bypass_limits: job.bypass_limits,
             state: record.state,
             sequence: record.sequence,
             attempts: record.attempts,

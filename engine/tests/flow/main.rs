@@ -8,12 +8,15 @@
 
 #[path = "../driver/mod.rs"]
 mod driver;
+
+mod bypass;
 mod example;
 mod harness;
 mod judge;
 mod log;
 mod node;
 mod setting;
+mod settle;
 mod shared;
 mod shared_run;
 mod stage;

@@ -224,6 +224,7 @@ fn limit_that_a_worker_names_is_frozen_and_can_be_let_go_on() {
             error: None,
             retry_after: Some(Span::from_secs(60)),
             scope: Some(ThrottleScope::Limit(named(limit))),
+            actual_cost: None,
         }])
     };
     let Outcome::Nacked(results) = stage.done(nack("other")) else { panic!() };
@@ -312,4 +313,36 @@ fn tokens_of_what_is_not_there_are_free_and_of_an_unknown_limit_refused() {
     let refused = Command::Acquire(Acquire { node: of_vendor(), cost: 1, wait: Span::ZERO });
     assert_eq!(stage.answered(refused), Err(Refusal::LimitNotFound));
     assert_eq!(stage.lease_from(queue(), 1), []);
+}
+
+#[test]
+fn emergency_passes_windows_of_a_limit_and_is_owed_there_but_not_its_slots() {
+    let emergency = || vec![JobSpec { bypass_limits: true, ..job("a") }];
+    let mut stage = shared(quota(1, Span::from_secs(60)));
+    stage.enqueue_to(named("q1"), vec![job("a"); 3]);
+    assert_eq!(stage.lease_from(named("q1"), 9).len(), 1);
+    let waiting = stage.wait_from(named("q2"), 1);
+    stage.enqueue_to(named("q2"), emergency());
+    assert_eq!(stage.leased(waiting).unwrap().len(), 1);
+
+    let mut stage = shared(slots(1));
+    stage.enqueue_to(named("q1"), vec![job("a")]);
+    let held = stage.lease_from(named("q1"), 1);
+    let waiting = stage.wait_from(named("q2"), 1);
+    stage.enqueue_to(named("q2"), emergency());
+    assert_eq!(stage.leased(waiting), None);
+    stage.ack(&held[0]);
+    assert_eq!(stage.leased(waiting).unwrap().len(), 1);
+}
+
+#[test]
+fn what_a_job_cost_is_settled_at_its_limit_too() {
+    let mut stage = shared(cost_rate(1, 10));
+    stage.enqueue_to(named("q1"), vec![dear("a", 8)]);
+    stage.enqueue_to(named("q2"), vec![dear("a", 9)]);
+    let held = stage.lease_from(named("q1"), 1);
+    let waiting = stage.wait_from(named("q2"), 1);
+    assert_eq!(stage.leased(waiting), None);
+    stage.ack_for(&held[0], Some(1));
+    assert_eq!(stage.leased(waiting).unwrap().len(), 1);
 }

@@ -199,7 +199,7 @@ impl Run {
         if let Some(went) = &mut self.went {
             for _ in 0..charged {
                 assert!(!went.would_exceed(1, now), "more goes through {:?} than may", self.limit);
-                went.add(1, now);
+                went.add((JobId(0), LeaseToken(0)), 1, Timestamp(0), now);
             }
         }
         self.held.extend(goes);

@@ -30,6 +30,11 @@ pub(crate) fn dear(text: &str, cost: u32) -> JobSpec {
     JobSpec { cost: Cost::new(cost).unwrap(), ..job(text) }
 }
 
+/// A job that passes windows.
+pub(crate) fn bypass(text: &str) -> JobSpec {
+    JobSpec { bypass_limits: true, ..job(text) }
+}
+
 /// So many a second.
 pub(crate) fn rate(amount: u32, burst: u32) -> NodeSettings {
     windowed(WindowKind::Rate { burst }, amount, SECOND, Unit::Jobs)
@@ -38,6 +43,11 @@ pub(crate) fn rate(amount: u32, burst: u32) -> NodeSettings {
 /// So much cost a second.
 pub(crate) fn cost_rate(amount: u32, burst: u32) -> NodeSettings {
     windowed(WindowKind::Rate { burst }, amount, SECOND, Unit::Cost)
+}
+
+/// So much cost in a period.
+pub(crate) fn cost_quota(amount: u32, period: Span) -> NodeSettings {
+    windowed(WindowKind::Quota, amount, period, Unit::Cost)
 }
 
 pub(crate) fn quota(amount: u32, period: Span) -> NodeSettings {
@@ -140,7 +150,13 @@ impl Stage {
     }
 
     pub(crate) fn ack(&mut self, held: &Held) {
-        self.ask(Command::Ack(vec![Ack { id: held.id, token: held.token, result: None }]));
+        self.ack_for(held, None);
+    }
+
+    /// Done, and it cost so much.
+    pub(crate) fn ack_for(&mut self, held: &Held, actual_cost: Option<u32>) {
+        let Held { id, token, .. } = *held;
+        self.ask(Command::Ack(vec![Ack { id, token, result: None, actual_cost }]));
     }
 
     pub(crate) fn nack(&mut self, held: &Held, reason: NackReason) {
@@ -159,7 +175,15 @@ impl Stage {
         retry_after: Option<Span>,
     ) {
         let Held { id, token, .. } = *held;
-        self.ask(Command::Nack(vec![Nack { id, token, reason, error: None, retry_after, scope }]));
+        let nack = Nack { id, token, reason, error: None, retry_after, scope, actual_cost: None };
+        self.ask(Command::Nack(vec![nack]));
+    }
+
+    /// Units that may go now through the windows of a key's nodes, the deepest first.
+    pub(crate) fn tokens(&self, text: &str) -> Vec<Vec<u64>> {
+        let nodes = self.engine.nodes(&queue(), &key(text), self.now);
+        let tokens = |node: NodeStatus| node.windows.iter().map(|window| window.tokens).collect();
+        nodes.into_iter().map(tokens).collect()
     }
 
     /// What stands in the way of a job: what, and where.

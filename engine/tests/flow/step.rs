@@ -30,12 +30,14 @@ pub(crate) enum Step {
     Ack {
         pick: Index,
         jobs: usize,
+        actual_cost: Option<u32>,
     },
     Nack {
         pick: Index,
         reason: NackReason,
         retry_after: Option<u64>,
         scope: Option<u8>,
+        actual_cost: Option<u32>,
     },
     Cancel {
         pick: Index,
@@ -104,13 +106,15 @@ fn jobs() -> impl Strategy<Value = Vec<JobSpec>> {
     let cost = prop_oneof![5 => Just(1), 2 => 2..4_u32, 1 => 4..12_u32];
     let start = prop_oneof![9 => Just(Start::Now), 1 => start()];
     let ttl = weighted(0.08, 1..20_000_000_000_u64);
-    let one = (select(&KEYS[..]), select(vec![2, 4, 4, 4, 9]), cost, start, ttl).prop_map(
-        |(text, priority, cost, start, ttl)| JobSpec {
+    let bypass = prop::bool::weighted(0.1);
+    let one = (select(&KEYS[..]), select(vec![2, 4, 4, 4, 9]), cost, start, ttl, bypass).prop_map(
+        |(text, priority, cost, start, ttl, bypass_limits)| JobSpec {
             key: key(text),
             priority: Priority::new(priority).unwrap(),
             cost: Cost::new(cost).unwrap(),
             start,
             ttl: ttl.map(Span),
+            bypass_limits,
             ..JobSpec::default()
         },
     );
@@ -124,6 +128,7 @@ fn jobs() -> impl Strategy<Value = Vec<JobSpec>> {
 fn step() -> impl Strategy<Value = Step> {
     let queue = || prop_oneof![5 => Just(1_u32), 1 => Just(2)];
     let pick = any::<Index>;
+    let actual = || weighted(0.5, prop_oneof![5 => 0..4_u32, 1 => 4..20_u32]);
     let reason = prop_oneof![
         2 => Just(NackReason::Failed),
         3 => Just(NackReason::Throttled),
@@ -145,9 +150,13 @@ fn step() -> impl Strategy<Value = Step> {
             prop_oneof![8 => Just(usize::MAX), 1 => Just(1_200)],
             prop_oneof![2 => Just(0), 3 => 1..100_u64],
         ).prop_map(|(queue, max_jobs, max_bytes, wait)| Step::Lease { queue, max_jobs, max_bytes, wait }),
-        4 => (pick(), 1..4_usize).prop_map(|(pick, jobs)| Step::Ack { pick, jobs }),
-        4 => (pick(), reason, weighted(0.4, 0..9_000_000_000_u64), weighted(0.4, 0..4_u8))
-            .prop_map(|(pick, reason, retry_after, scope)| Step::Nack { pick, reason, retry_after, scope }),
+        4 => (pick(), 1..4_usize, actual())
+            .prop_map(|(pick, jobs, actual_cost)| Step::Ack { pick, jobs, actual_cost }),
+        4 => (pick(), reason, weighted(0.4, 0..9_000_000_000_u64), weighted(0.4, 0..4_u8), actual()).prop_map(
+            |(pick, reason, retry_after, scope, actual_cost)| {
+                Step::Nack { pick, reason, retry_after, scope, actual_cost }
+            }
+        ),
         2 => pick().prop_map(|pick| Step::Cancel { pick }),
         2 => (pick(), weighted(0.6, select(vec![2, 4, 9])), weighted(0.4, start()))
             .prop_map(|(pick, priority, start)| Step::Update { pick, priority, start }),

@@ -14,6 +14,7 @@ pub(crate) struct Known {
     pub(crate) key: Key,
     pub(crate) priority: u8,
     pub(crate) cost: u64,
+    pub(crate) bypass_limits: bool,
     pub(crate) state: JobState,
     pub(crate) sequence: u64,
     pub(crate) attempts: u32,
@@ -34,6 +35,8 @@ struct Freeze {
 pub(crate) struct World {
     pub(crate) jobs: BTreeMap<JobId, Known>,
     pub(crate) settings: BTreeMap<QueueId, QueueSettings>,
+    /// When settings were put last.
+    changed: BTreeMap<QueueId, Timestamp>,
     freezes: BTreeMap<Spot, Freeze>,
     tallies: BTreeMap<Spot, Vec<Tally>>,
 }
@@ -84,6 +87,32 @@ impl World {
         }
     }
 
+    /// Whether windows on the way of a key let a job that bypasses limits through; none: nobody can know.
+    pub(crate) fn lets_bypass(&self, queue: QueueId, key: &Key, now: Timestamp) -> Option<bool> {
+        let tallies: Vec<Tally> = way(queue, key).iter().flat_map(|spot| self.tallies(spot)).collect();
+        if tallies.iter().any(|tally| tally.is_beyond(now)) {
+            return Some(false);
+        }
+        tallies.iter().all(|tally| !tally.may_be_beyond(now)).then_some(true)
+    }
+
+    /// A delivery cost something else than was reserved for it.
+    pub(crate) fn settle(&mut self, id: JobId, actual: Option<u32>, now: Timestamp) {
+        let job = &self.jobs[&id];
+        let Some(actual) = actual.map(u64::from).filter(|actual| *actual != job.cost) else { return };
+        let (token, cost) = (LeaseToken(job.deliveries.into()), job.cost);
+        for spot in way(job.queue, &job.key) {
+            let mut tallies = self.tallies(&spot);
+            for tally in tallies.iter_mut().filter(|tally| tally.window.unit == Unit::Cost) {
+                match actual.checked_sub(cost) {
+                    Some(more) => tally.add((id, LeaseToken(0)), more, self.changed[&job.queue], now),
+                    None => tally.refund((id, token), cost - actual),
+                }
+            }
+            self.tallies.insert(spot, tallies);
+        }
+    }
+
     /// A worker says that it was too much, for the node of so many segments.
     pub(crate) fn throttle(
         &mut self,
@@ -121,8 +150,11 @@ impl World {
         assert!(!self.settings[&job.queue].paused, "{id} went though its queue is paused");
         for (other, waits) in self.ready(job.queue) {
             let is_equal = (&waits.key, waits.priority) == (&job.key, job.priority);
-            assert!(!is_equal || waits.sequence >= job.sequence, "{id} passed {other} of its key");
+            // Who bypasses limits passes who does not.
+            let is_ahead = waits.sequence < job.sequence && (waits.bypass_limits || !job.bypass_limits);
+            assert!(!(is_equal && is_ahead), "{id} passed {other} of its key");
         }
+        let bypasses = job.bypass_limits && self.lets_bypass(job.queue, &job.key, now) != Some(false);
         for spot in way(job.queue, &job.key) {
             assert_eq!(self.frozen_until(&spot, now), None, "{id} went through {spot:?}, which is frozen");
             assert!(
@@ -133,11 +165,11 @@ impl World {
             let mut tallies = self.tallies(&spot);
             for tally in &mut tallies {
                 assert!(
-                    !tally.would_exceed(job.cost, now),
+                    bypasses || !tally.would_exceed(job.cost, now),
                     "{id} for {} at {now:?} was too much for {spot:?}: {tally:?}",
                     job.cost
                 );
-                tally.add(job.cost, now);
+                tally.add((id, token), job.cost, self.changed[&job.queue], now);
             }
             self.tallies.insert(spot, tallies);
         }
@@ -152,6 +184,7 @@ impl World {
         match mutation {
             Mutation::QueuePut { queue, settings, .. } => {
                 self.settings.insert(*queue, (**settings).clone());
+                self.changed.insert(*queue, now);
                 self.follow_settings(*queue, now);
             }
             Mutation::Enqueued { queue, first, jobs } => {
@@ -160,8 +193,9 @@ impl World {
                     let job = Known {
                         queue: *queue,
                         key: spec.key.clone(),
-                        priority: spec.priority.get(),
+                        priority: if spec.bypass_limits { 9 } else { spec.priority.get() },
                         cost: spec.cost.get().into(),
+                        bypass_limits: spec.bypass_limits,
                         state: if is_ready { JobState::Ready } else { JobState::Scheduled },
                         sequence: if is_ready { id } else { 0 },
                         attempts: 0,
@@ -210,6 +244,7 @@ impl World {
             }
             Mutation::NodeReset { queue, key } => drop(self.freezes.remove(&(*queue, key.clone()))),
             Mutation::Charged { .. }
+            | Mutation::Settled { .. }
             | Mutation::Frozen { .. }
             | Mutation::CancelRequested { .. }
             | Mutation::DrainForgotten { .. } => {}

@@ -133,7 +133,12 @@ impl Harness {
             }
             Step::Ack { pick, stale } => {
                 let (id, token) = self.model.pick(*pick, *stale)?;
-                Command::Ack(vec![Ack { id, token, result: Some(Bytes::from_static(b"ok")) }])
+                Command::Ack(vec![Ack {
+                    id,
+                    token,
+                    result: Some(Bytes::from_static(b"ok")),
+                    actual_cost: None,
+                }])
             }
             Step::Nack { pick, reason, retry_after, stale } => {
                 let (id, token) = self.model.pick(*pick, *stale)?;
@@ -145,6 +150,7 @@ impl Harness {
                     error: None,
                     retry_after,
                     scope: None,
+                    actual_cost: None,
                 }])
             }
             Step::Extend { pick, seconds } => {
@@ -301,7 +307,7 @@ impl Harness {
                 expected.insert(key(node));
             }
         }
-        let page = engine.keys(name, &Key::default(), 0, 1_000);
+        let page = engine.keys(name, &Key::default(), 0, 1_000, self.now);
         assert_eq!(page.keys.iter().map(|status| status.key.clone()).collect::<BTreeSet<_>>(), expected);
     }
 }

@@ -41,7 +41,8 @@ fn deleted_queue_vanishes_at_once_and_its_name_is_another_queue() {
     assert_eq!(stage.engine.status(&queue(), stage.now), None);
     assert_eq!(stage.state(first), None);
     let second = stage.enqueue(vec![job("a")]).first;
-    let acks = stage.done(Command::Ack(vec![Ack { id: held.0, token: held.1, result: None }]));
+    let acks =
+        stage.done(Command::Ack(vec![Ack { id: held.0, token: held.1, result: None, actual_cost: None }]));
     assert_eq!(acks, Outcome::Acked(vec![Err(ItemRefusal::JobNotFound)]));
     assert_eq!(stage.lease(5).iter().map(|(id, _)| *id).collect::<Vec<_>>(), [second]);
 }

@@ -41,6 +41,7 @@ fn time_to_live_goes_on_while_a_job_is_retried() {
         error: None,
         retry_after: Some(Span::from_secs(60)),
         scope: None,
+        actual_cost: None,
     }]));
     assert_eq!(stage.engine.next_wake(stage.now), Some(stage.now.engine + Span::from_secs(2)));
     stage.pass(Span::from_secs(2));

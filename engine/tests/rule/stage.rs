@@ -68,7 +68,7 @@ impl Stage {
     }
 
     pub(crate) fn ack(&mut self, (id, token): (JobId, LeaseToken)) {
-        self.done(Command::Ack(vec![Ack { id, token, result: None }]));
+        self.done(Command::Ack(vec![Ack { id, token, result: None, actual_cost: None }]));
     }
 
     pub(crate) fn nack(&mut self, (id, token): (JobId, LeaseToken), reason: NackReason) {
@@ -79,6 +79,7 @@ impl Stage {
             error: None,
             retry_after: None,
             scope: None,
+            actual_cost: None,
         }]));
     }
 

@@ -102,8 +102,8 @@ impl Rpc {
     ) -> Result<v1::ListKeysResponse, Failure> {
         let KeysCall { queue, prefix, from, limit } = validate::keys_page(request)?;
         let (name, under) = (queue.clone(), prefix.clone());
-        let read = move |engine: &sluice_engine::Engine, _| {
-            engine.queue(&name).map(|_| engine.keys(&name, &under, from, limit))
+        let read = move |engine: &sluice_engine::Engine, now| {
+            engine.queue(&name).map(|_| engine.keys(&name, &under, from, limit, now))
         };
         let page = self.handle.read(read).await?;
         let page = page.ok_or_else(|| Failure::QueueNotFound(queue.to_string()))?;

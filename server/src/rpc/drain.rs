@@ -182,6 +182,7 @@ mod tests {
             key: Key::new(text(256)).unwrap(),
             priority: Priority::new(9).unwrap(),
             state: JobState::Drained,
+            bypass_limits: true,
             create_time: time,
             run_time: Some(time),
             lease_expire_time: Some(time),

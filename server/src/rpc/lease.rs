@@ -110,6 +110,7 @@ impl Rpc {
             error: None,
             retry_after: None,
             scope: None,
+            actual_cost: None,
         });
         if let Err(error) = self.handle.call(Command::Nack(nacks.collect()), 0).await {
             tracing::warn!(%error, "leased jobs could not be given back: their leases will expire");

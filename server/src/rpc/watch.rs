@@ -54,14 +54,17 @@ impl Rpc {
     /// How a key of a queue stands: only what keys have of it.
     async fn key_status(&self, queue: &QueueName, key: Key) -> Result<v1::QueueStatus, Failure> {
         let (name, wanted) = (queue.clone(), key.clone());
-        let (status, now) =
-            self.handle.read(move |engine, now| (engine.key(&name, &wanted), now.wall)).await?;
+        let read = move |engine: &sluice_engine::Engine, now: sluice_engine::Now| {
+            (engine.key(&name, &wanted), engine.nodes(&name, &wanted, now), now.wall)
+        };
+        let (status, nodes, now) = self.handle.read(read).await?;
         let status = match status {
             Some(status) => QueueStatus {
                 counts: status.counts,
                 bytes: status.bytes,
                 utilization: status.utilization,
                 level: status.level,
+                nodes,
                 status_time: now,
                 ..QueueStatus::default()
             },

@@ -61,6 +61,7 @@ mod kind {
     pub(super) const NODE_RESET: u8 = 30;
     pub(super) const LIMIT_PUT: u8 = 31;
     pub(super) const LIMIT_DELETED: u8 = 32;
+    pub(super) const SETTLED: u8 = 33;
 }
 
 /// A job's record within an event, told to whoever wants to find it again.
@@ -114,6 +115,10 @@ pub(crate) fn encode(mutation: &Mutation, out: &mut Vec<u8>, mut birth: impl FnM
         Mutation::Charged { queue, charges } => event(out, kind::CHARGED, |out| {
             out.put_u32_le(queue.0);
             node::put_charges(out, charges);
+        }),
+        Mutation::Settled { queue, settlement } => event(out, kind::SETTLED, |out| {
+            out.put_u32_le(queue.0);
+            node::put_settlement(out, settlement);
         }),
         Mutation::Frozen { queue, key, until, step } => event(out, kind::FROZEN, |out| {
             out.put_u32_le(queue.0);
@@ -283,6 +288,10 @@ fn decode_event(
         kind::CHARGED => Mutation::Charged {
             queue: QueueId(fields.try_get_u32_le()?),
             charges: node::get_charges(fields)?,
+        },
+        kind::SETTLED => Mutation::Settled {
+            queue: QueueId(fields.try_get_u32_le()?),
+            settlement: node::get_settlement(fields)?,
         },
         kind::FROZEN => Mutation::Frozen {
             queue: QueueId(fields.try_get_u32_le()?),

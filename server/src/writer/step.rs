@@ -291,7 +291,14 @@ fn returned(jobs: &[(JobId, LeaseToken)], how: Returned) -> Command {
             (NackReason::Failed, Some(Box::new(JobError { code: "STREAM_BROKEN".into(), message })))
         }
     };
-    let nack =
-        |&(id, token)| Nack { id, token, reason, error: error.clone(), retry_after: None, scope: None };
+    let nack = |&(id, token)| Nack {
+        id,
+        token,
+        reason,
+        error: error.clone(),
+        retry_after: None,
+        scope: None,
+        actual_cost: None,
+    };
     Command::Nack(jobs.iter().map(nack).collect())
 }

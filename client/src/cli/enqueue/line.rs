@@ -36,6 +36,7 @@ struct Line<'a> {
     labels: Option<HashMap<String, String>>,
     content_type: Option<String>,
     retry_policy: Option<Policy>,
+    bypass_limits: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -71,6 +72,7 @@ pub(super) fn parse(line: &[u8]) -> Result<JobSpec, String> {
         batch_id: line.batch_id.unwrap_or_default(),
         labels: line.labels.unwrap_or_default(),
         content_type: line.content_type.unwrap_or_default(),
+        bypass_limits: line.bypass_limits.unwrap_or_default(),
     })
 }
 

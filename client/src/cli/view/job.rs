@@ -18,6 +18,8 @@ pub(in crate::cli) struct JobView {
     key: String,
     priority: u32,
     cost: u32,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    bypass_limits: bool,
     attempts: u32,
     max_attempts: u32,
     deliveries: u32,
@@ -111,6 +113,7 @@ impl From<Job> for JobView {
             key: job.key,
             priority: job.priority,
             cost: job.cost,
+            bypass_limits: job.bypass_limits,
             attempts: job.attempts,
             max_attempts: job.max_attempts,
             deliveries: job.deliveries,

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{level, percent};
+use super::{level, node::NodeView, percent};
 use crate::{cli::output::Show, proto::KeyStatus};
 
 #[derive(Debug, Serialize)]
@@ -16,6 +16,8 @@ pub(in crate::cli) struct KeyView {
     #[serde(skip_serializing_if = "Option::is_none")]
     utilization: Option<f64>,
     level: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<NodeView>,
 }
 
 impl From<KeyStatus> for KeyView {
@@ -29,19 +31,21 @@ impl From<KeyStatus> for KeyView {
             retrying: key.retrying,
             bytes: key.bytes,
             utilization: key.utilization,
+            node: key.node.map(NodeView::from),
         }
     }
 }
 
 impl Show for KeyView {
     const HEADER: &'static [&'static str] =
-        &["KEY", "READY", "SCHEDULED", "RETRYING", "LEASED", "BYTES", "FULL", "LEVEL"];
+        &["KEY", "READY", "SCHEDULED", "RETRYING", "LEASED", "BYTES", "FULL", "LEVEL", "LIMITS"];
 
     fn row(&self) -> Vec<String> {
         let mut row = vec![self.key.clone()];
         let counts = [self.ready, self.scheduled, self.retrying, self.leased, self.bytes];
         row.extend(counts.map(|count| count.to_string()));
         row.extend([percent(self.utilization), self.level.clone()]);
+        row.push(self.node.as_ref().map(NodeView::cell).unwrap_or_default());
         row
     }
 }

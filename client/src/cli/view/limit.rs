@@ -19,7 +19,7 @@ pub(super) struct LimitsView {
 }
 
 #[derive(Debug, Serialize)]
-struct WindowView {
+pub(super) struct WindowView {
     kind: String,
     amount: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,19 +57,24 @@ impl LimitsView {
 
     /// In a cell of a table: as it is written on the command line.
     pub(super) fn cell(&self) -> String {
-        let windows = self.windows.iter().map(|window| {
-            let kind = window.kind.to_lowercase();
-            let unit = if window.unit == "COST" { "_cost" } else { "" };
-            let burst = window.burst.map(|burst| format!("/{burst}")).unwrap_or_default();
-            let period = window.period.as_deref().unwrap_or_default();
-            format!("{kind}{unit}={}/{period}{burst}", window.amount)
-        });
+        let windows = self.windows.iter().map(WindowView::cell);
         let others = [
             self.max_in_flight.map(|most| format!("max_in_flight={most}")),
             (self.weight != 1).then(|| format!("weight={}", self.weight)),
             self.ordered.then(|| "ordered=true".to_owned()),
         ];
         windows.chain(others.into_iter().flatten()).collect::<Vec<_>>().join(",")
+    }
+}
+
+impl WindowView {
+    /// In a cell of a table: as it is written on the command line.
+    pub(super) fn cell(&self) -> String {
+        let kind = self.kind.to_lowercase();
+        let unit = if self.unit == "COST" { "_cost" } else { "" };
+        let burst = self.burst.map(|burst| format!("/{burst}")).unwrap_or_default();
+        let period = self.period.as_deref().unwrap_or_default();
+        format!("{kind}{unit}={}/{period}{burst}", self.amount)
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{level, load_level, percent, span, time};
+use super::{level, load_level, node::NodeView, percent, span, time};
 use crate::{
     cli::output::{Show, printable},
     proto::{FlowHint, QueueRates, QueueStatus, QueueTotals, StateCounts},
@@ -25,6 +25,8 @@ pub(in crate::cli) struct StatusView {
     utilization: Option<f64>,
     level: String,
     rates: RatesView,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    nodes: Vec<NodeView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     time_to_empty: Option<String>,
     paused: bool,
@@ -96,6 +98,7 @@ impl From<QueueStatus> for StatusView {
             utilization: status.utilization,
             level: level(status.level),
             rates: status.rates.unwrap_or_default().into(),
+            nodes: status.nodes.into_iter().map(NodeView::from).collect(),
             time_to_empty: status.time_to_empty.as_ref().map(span),
             totals: status.totals.unwrap_or_default().into(),
             paused: status.paused,
@@ -204,6 +207,7 @@ impl Show for StatusView {
         "OUT/S",
         "ACKED/S",
         "FAILED/S",
+        "LIMITS",
     ];
 
     fn row(&self) -> Vec<String> {
@@ -232,6 +236,8 @@ impl Show for StatusView {
         row.push(if self.paused { "yes".to_owned() } else { String::new() });
         row.push(self.oldest_ready_age.clone().unwrap_or_default());
         row.extend(rates.map(|rate| format!("{rate:.1}")));
+        // The deepest node: those above it are in JSON.
+        row.push(self.nodes.first().map(NodeView::cell).unwrap_or_default());
         row
     }
 }

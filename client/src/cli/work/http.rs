@@ -2,6 +2,7 @@
 
 mod answer;
 mod body;
+mod cost;
 mod failure;
 mod header;
 mod option;
@@ -12,7 +13,7 @@ mod status;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, header::RETRY_AFTER};
+use http::{HeaderMap, HeaderName, Request, header::RETRY_AFTER};
 use http_body_util::Full;
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -33,6 +34,8 @@ pub(super) struct Http {
     target: Target,
     meanings: Meanings,
     timeout: Duration,
+    /// What of an answer says what the request cost.
+    cost_header: Option<HeaderName>,
 }
 
 impl Http {
@@ -51,20 +54,21 @@ impl Http {
             target: Target::new(url, options.own_headers()?)?,
             meanings: options.meanings()?,
             timeout: options.request_timeout,
+            cost_header: options.cost_header.clone(),
         })
     }
 
     pub(super) async fn run(&self, delivery: Delivery) -> Outcome {
-        let outcome = tokio::select! {
+        let (outcome, cost) = tokio::select! {
             biased;
             // An answer that is there counts, as that of a command that ended in time.
-            outcome = self.post(&delivery) => outcome,
+            answered = self.post(&delivery) => answered,
             // With the request its connection ends, which is how a service learns of it.
-            () = delivery.cancelled.cancelled() => Outcome::Failed(failure::given_up()),
+            () = delivery.cancelled.cancelled() => (Outcome::Failed(failure::given_up()), None),
         };
         let job_id = &delivery.job.job_id;
         match &outcome {
-            Outcome::Done(_) => {}
+            Outcome::Done(_) | Outcome::Costing { .. } => {}
             Outcome::Throttled { retry_after, failure: Failure { error, code, .. } } => {
                 tracing::info!(job_id, code, error, ?retry_after, "throttled");
             }
@@ -75,10 +79,14 @@ impl Http {
                 tracing::warn!(job_id, code, error, "rejected");
             }
         }
-        outcome
+        match cost {
+            Some(cost) => outcome.costing(cost),
+            None => outcome,
+        }
     }
 
-    async fn post(&self, delivery: &Delivery) -> Outcome {
+    /// What came of it, and what it cost if the service says so.
+    async fn post(&self, delivery: &Delivery) -> (Outcome, Option<u32>) {
         match self.ask(self.target.request(&delivery.job)).await {
             Ok(answer) => {
                 if answer.body.is_cut && answer.status.is_success() {
@@ -88,9 +96,10 @@ impl Http {
                         "the answer is longer than {MAX_RESULT_BYTES} bytes: the result is cut"
                     );
                 }
-                answer.into_outcome(&self.meanings)
+                let cost = answer.cost;
+                (answer.into_outcome(&self.meanings), cost)
             }
-            Err(failure) => Outcome::Failed(failure),
+            Err(failure) => (Outcome::Failed(failure), None),
         }
     }
 
@@ -104,13 +113,14 @@ impl Http {
         };
         let (head, body) = response.into_parts();
         let retry_after = wait(&head.headers);
+        let cost = self.cost_header.as_ref().and_then(|name| cost::of(&head.headers, name));
         let mut beginning = Beginning::default();
         let broken = match timeout_at(deadline, beginning.read(body)).await {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(failure::broken_body(&error)),
             Err(_) => Some(failure::timed_out(self.timeout)),
         };
-        Ok(Answer { status: head.status, retry_after, body: beginning, broken })
+        Ok(Answer { status: head.status, retry_after, cost, body: beginning, broken })
     }
 }
 

@@ -4,6 +4,8 @@
 //! would have gone through, had it gone evenly. A QUOTA is kept as counts of 16 parts of 1/15 of its period: what is
 //! counted is at most 1/15 older than the period, so never too little, and 15/16 of it or more can be used.
 
+use super::Trace;
+use crate::bound::MAX_BYPASS_DEBT;
 use crate::limit::{Window, WindowKind};
 use crate::time::{Span, Timestamp};
 
@@ -52,6 +54,49 @@ impl Meter {
             }
             // The settings were changed, and the meters with them.
             (Meter::Rate(_), WindowKind::Quota) => now,
+        }
+    }
+
+    /// When a job that bypasses limits may go through: while no more is owed beyond what may go at once than
+    /// [`MAX_BYPASS_DEBT`] of the rate, or than another `amount` of the quota.
+    pub(crate) fn bypass_opens(&self, window: &Window, now: Timestamp) -> Timestamp {
+        match (self, window.kind) {
+            (Meter::Rate(full), WindowKind::Rate { burst }) => {
+                let ahead = u64::from(burst).saturating_mul(window.spacing());
+                Timestamp(full.0.saturating_sub(ahead).saturating_sub(MAX_BYPASS_DEBT.0))
+            }
+            (Meter::Quota(quota), _) => quota.opens(part_span(window), 2 * u64::from(window.amount), now),
+            // The settings were changed, and the meters with them.
+            (Meter::Rate(_), WindowKind::Quota) => now,
+        }
+    }
+
+    /// How long a rate takes until its bucket is full. A quota has no bucket.
+    pub(crate) fn owed(&self, now: Timestamp) -> u64 {
+        match self {
+            Meter::Rate(full) => full.since(now).0,
+            Meter::Quota(_) => 0,
+        }
+    }
+
+    /// So many units of those that were charged with a job then did not go through.
+    pub(crate) fn refund(
+        &mut self,
+        window: &Window,
+        units: u64,
+        charged: Timestamp,
+        trace: &mut Trace,
+        now: Timestamp,
+    ) {
+        let owed = self.owed(now);
+        match self {
+            Meter::Rate(full) => {
+                let back = units.saturating_mul(trace.price(window, charged));
+                let back = back.min(owed).min(trace.least_since(charged));
+                full.0 -= back;
+                trace.give_back(charged, back);
+            }
+            Meter::Quota(quota) => quota.refund(part_of(part_span(window), charged), units),
         }
     }
 
@@ -162,6 +207,14 @@ impl Quota {
         // A clock that went back would charge the latest.
         let count = &mut self.counts[(self.part % PARTS) as usize];
         *count = count.saturating_add(units);
+    }
+
+    /// So many units less were charged in `part`.
+    fn refund(&mut self, part: u64, units: u64) {
+        if part <= self.part && part + PARTS > self.part {
+            let count = &mut self.counts[(part % PARTS) as usize];
+            *count = count.saturating_sub(units);
+        }
     }
 
     /// When no more than `most` counts.

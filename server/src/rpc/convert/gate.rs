@@ -1,7 +1,8 @@
 //! Limits, and why a job does not go.
 
 use sluice_engine::{
-    Acquired, Block, BlockKind, Capacity, LimitView, NodeSettings, OverflowPolicy, Unit, Window, WindowKind,
+    Acquired, Block, BlockKind, Capacity, LimitView, NodeSettings, NodeStatus, OverflowPolicy, Unit, Window,
+    WindowKind,
 };
 use sluice_proto::v1;
 
@@ -45,6 +46,24 @@ pub(in crate::rpc) fn acquired(acquired: Acquired) -> v1::AcquireLimitResponse {
         acquired: acquired.retry_after.is_none(),
         retry_after: acquired.retry_after.map(duration),
         tokens: acquired.tokens,
+    }
+}
+
+/// What may go through a node now.
+pub(super) fn node_status(node: &NodeStatus) -> v1::NodeStatus {
+    let windows = node
+        .windows
+        .iter()
+        .map(|status| v1::WindowStatus { window: Some(window(&status.window)), tokens: status.tokens });
+    v1::NodeStatus {
+        node: node.key.to_string(),
+        limit: node.limit.as_ref().map_or_else(String::new, ToString::to_string),
+        windows: windows.collect(),
+        in_flight: node.in_flight,
+        max_in_flight: node.max_in_flight,
+        ordered: node.ordered,
+        frozen_until_time: node.frozen_until.map(timestamp),
+        ready: node.ready,
     }
 }
 

@@ -7,7 +7,7 @@ use sluice_engine::{
 };
 use sluice_proto::v1;
 
-use super::gate::node;
+use super::gate::{node, node_status};
 use super::job::retry_policy;
 use super::time::{duration, timestamp};
 
@@ -106,6 +106,7 @@ pub(in crate::rpc) fn key_status(status: &KeyStatus) -> v1::KeyStatus {
         bytes: status.bytes,
         utilization: status.utilization,
         level: level(status.level) as i32,
+        node: status.node.as_deref().map(node_status),
     }
 }
 
@@ -138,6 +139,7 @@ pub(in crate::rpc) fn status(name: &QueueName, status: &QueueStatus, load: f64) 
         utilization: status.utilization,
         level: level(status.level) as i32,
         rates: Some(rates(&status.rates)),
+        nodes: status.nodes.iter().map(node_status).collect(),
         time_to_empty: status.time_to_empty.map(duration),
         paused: status.paused,
         totals: Some(totals(&status.totals)),

@@ -12,7 +12,9 @@ fn cancel(job_id: &str) -> v1::CancelJobRequest {
 
 fn ack(leased: &v1::LeasedJob) -> v1::AckRequest {
     let job_id = leased.job.as_ref().unwrap().job_id.clone();
-    v1::AckRequest { acks: vec![v1::Ack { job_id, lease_token: leased.lease_token, result: None }] }
+    v1::AckRequest {
+        acks: vec![v1::Ack { job_id, lease_token: leased.lease_token, result: None, actual_cost: None }],
+    }
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ fn ack(leased: &v1::LeasedJob) -> v1::Ack {
         job_id: leased.job.as_ref().unwrap().job_id.clone(),
         lease_token: leased.lease_token,
         result: Some("done".into()),
+        ..Default::default()
     }
 }
 

@@ -40,7 +40,7 @@ async fn deleted_queue_is_gone_at_once_and_its_name_is_free() {
     let read = v1::GetJobRequest { job_id: ids[1].clone(), ..Default::default() };
     assert_eq!(reason(server.queues.get_job(read).await), (Code::NotFound, "JOB_NOT_FOUND".to_owned()));
     let job_id = held[0].job.as_ref().unwrap().job_id.clone();
-    let ack = v1::Ack { job_id, lease_token: 1, result: None };
+    let ack = v1::Ack { job_id, lease_token: 1, result: None, actual_cost: None };
     let acked = server.queues.ack(v1::AckRequest { acks: vec![ack] }).await.unwrap().into_inner();
     assert_eq!(acked.results[0].error.as_ref().unwrap().reason, "JOB_NOT_FOUND");
     assert_eq!(

@@ -66,7 +66,7 @@ async fn caller_waits_for_room_in_order_of_arrival() {
         let jobs = server.take(1).await;
         let job = jobs[0].job.as_ref().unwrap();
         assert_eq!(job.payload.as_deref(), Some(expected.as_bytes()));
-        let ack = v1::Ack { job_id: job.job_id.clone(), lease_token: 1, result: None };
+        let ack = v1::Ack { job_id: job.job_id.clone(), lease_token: 1, result: None, actual_cost: None };
         server.queues.ack(v1::AckRequest { acks: vec![ack] }).await.unwrap();
     }
     for caller in callers {

@@ -42,7 +42,7 @@ impl Worker {
 
 fn ack(leased: &v1::LeasedJob) -> Asked {
     let job_id = leased.job.as_ref().unwrap().job_id.clone();
-    let ack = v1::Ack { job_id, lease_token: leased.lease_token, result: None };
+    let ack = v1::Ack { job_id, lease_token: leased.lease_token, result: None, actual_cost: None };
     Asked::Acks(v1::AckRequest { acks: vec![ack] })
 }
 

@@ -59,6 +59,7 @@ impl Fields {
             ttl: ttl?,
             idempotency: hash,
             batch: batch?,
+            bypass_limits: spec.bypass_limits,
         })
     }
 
@@ -218,10 +219,11 @@ mod tests {
             ttl: Some(Duration { seconds: 60, nanos: 0 }),
             idempotency_key: "once".to_owned(),
             batch_id: "b".to_owned(),
+            bypass_limits: true,
         };
         let made = check(spec).unwrap();
         assert_eq!(&made.payload[..], b"hi");
-        assert_eq!(&*made.key, "bot42/group/chat7");
+        assert_eq!((&*made.key, made.bypass_limits), ("bot42/group/chat7", true));
         assert_eq!((made.priority.get(), made.cost.get()), (0, 25));
         assert_eq!(made.start, Start::After(Span(5_000_000_001)));
         assert_eq!(

@@ -1,7 +1,9 @@
 //! Ack, Nack and ExtendLease: what workers say of the jobs they hold.
 
 use bytes::Bytes;
-use sluice_engine::bound::{MAX_ERROR_BYTES, MAX_KEY_SEGMENTS, MAX_LEASE, MAX_RESULT_BYTES, MIN_LEASE};
+use sluice_engine::bound::{
+    MAX_COST, MAX_ERROR_BYTES, MAX_KEY_SEGMENTS, MAX_LEASE, MAX_RESULT_BYTES, MIN_LEASE,
+};
 use sluice_engine::{
     Ack, Extension, JobError, JobId, LeaseToken, LimitName, Nack, NackReason, ThrottleScope,
 };
@@ -22,8 +24,10 @@ pub(in crate::rpc) fn acks(request: v1::AckRequest) -> Result<Vec<Item<Ack>>, Fa
     let made = fields.items(Path::new("acks"), request.acks, |fields, at, ack| {
         let job = fields.job(at.then("job_id"), ack.job_id);
         let result = fields.result(at.then("result"), ack.result);
+        let actual_cost = fields.said_number(at.then("actual_cost"), ack.actual_cost, 0..=MAX_COST);
         let token = LeaseToken(ack.lease_token);
-        item(job?, result?, |id, result| Ack { id, token, result })
+        let rest = (result?, actual_cost?);
+        item(job?, rest, |id, (result, actual_cost)| Ack { id, token, result, actual_cost })
     });
     fields.made(made)
 }
@@ -41,16 +45,18 @@ pub(in crate::rpc) fn nacks(request: v1::NackRequest) -> Result<Vec<Item<Nack>>,
             fields.wrong(wait_at, "is not allowed with this reason");
         }
         let scope = fields.scope(at.then("throttle_scope"), reason, &nack.throttle_scope);
+        let actual_cost = fields.said_number(at.then("actual_cost"), nack.actual_cost, 0..=MAX_COST);
         let token = LeaseToken(nack.lease_token);
         let error = error(nack.error_code, &nack.error);
-        let rest = (reason?, retry_after?, code.map(|()| error)?, scope?);
-        item(job?, rest, |id, (reason, retry_after, error, scope)| Nack {
+        let rest = (reason?, retry_after?, code.map(|()| error)?, scope?, actual_cost?);
+        item(job?, rest, |id, (reason, retry_after, error, scope, actual_cost)| Nack {
             id,
             token,
             reason,
             error,
             retry_after,
             scope,
+            actual_cost,
         })
     });
     fields.made(made)
@@ -154,7 +160,8 @@ mod tests {
 
     fn ack(job_id: &str, result: Option<usize>) -> Result<Vec<Item<Ack>>, Failure> {
         let result = result.map(|n| vec![0; n].into());
-        acks(v1::AckRequest { acks: vec![v1::Ack { job_id: job_id.to_owned(), lease_token: 3, result }] })
+        let ack = v1::Ack { job_id: job_id.to_owned(), lease_token: 3, result, ..Default::default() };
+        acks(v1::AckRequest { acks: vec![ack] })
     }
 
     fn nack(change: impl FnOnce(&mut v1::Nack)) -> Result<Nack, Failure> {
@@ -172,7 +179,7 @@ mod tests {
     #[test]
     fn ack_of_a_job_that_cannot_be_is_kept_in_its_place() {
         let good = ack("7", None).unwrap().remove(0);
-        assert_eq!(good.1, Some(Ack { id: JobId(7), token: LeaseToken(3), result: None }));
+        assert_eq!(good.1, Some(Ack { id: JobId(7), token: LeaseToken(3), result: None, actual_cost: None }));
         let unknown = ack("nobody", None).unwrap().remove(0);
         assert_eq!((&*unknown.0.text, unknown.1), ("nobody", None));
     }
@@ -205,6 +212,18 @@ mod tests {
         assert_eq!((made.id, made.token, made.reason), (JobId(7), LeaseToken(3), NackReason::Failed));
         assert_eq!((made.error.as_deref(), made.retry_after), (Some(&error), Some(Span::from_secs(2))));
         assert_eq!(nack(|_| ()).unwrap().error, None);
+    }
+
+    #[test]
+    fn actual_cost_is_nothing_or_more_and_bounded() {
+        for cost in [0, MAX_COST] {
+            assert_eq!(nack(|n| n.actual_cost = Some(cost)).unwrap().actual_cost, Some(cost));
+        }
+        assert_eq!(wrong(nack(|n| n.actual_cost = Some(MAX_COST + 1))), ["nacks[0].actual_cost"]);
+        let ack = |cost| v1::Ack { job_id: "7".to_owned(), actual_cost: Some(cost), ..Default::default() };
+        let made = |cost| acks(v1::AckRequest { acks: vec![ack(cost)] });
+        assert_eq!(made(0).unwrap().remove(0).1.unwrap().actual_cost, Some(0));
+        assert_eq!(wrong(made(MAX_COST + 1)), ["acks[0].actual_cost"]);
     }
 
     #[test]

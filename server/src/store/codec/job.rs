@@ -31,6 +31,8 @@ mod flag {
     pub(super) const FURTHER: u8 = 1 << 7;
     /// The first of those.
     pub(super) const COST: u8 = 1;
+    /// A fact, and no field.
+    pub(super) const BYPASS_LIMITS: u8 = 1 << 1;
 }
 
 /// Appends a job's record.
@@ -70,6 +72,7 @@ pub(super) struct RawJob<'a> {
     ttl: Option<Span>,
     batch: Option<&'a str>,
     cost: u32,
+    bypass_limits: bool,
     payload: &'a [u8],
 }
 
@@ -80,7 +83,7 @@ impl<'a> RawJob<'a> {
         let has = |flag: u8| flags & flag != 0;
         let priority = input.try_get_u8()?;
         let further = if priority & flag::FURTHER != 0 { input.try_get_u8()? } else { 0 };
-        if further & !flag::COST != 0 {
+        if further & !(flag::COST | flag::BYPASS_LIMITS) != 0 {
             return Err(DecodeError::Invalid("flags of a job"));
         }
         let priority = priority & !flag::FURTHER;
@@ -97,7 +100,19 @@ impl<'a> RawJob<'a> {
             attributes.idempotency_key = get_text(&mut input)?.into();
         }
         let cost = if further & flag::COST != 0 { input.try_get_u32_le()? } else { Cost::DEFAULT.get() };
-        Ok(RawJob { priority, key, start, retry, attributes, ttl, batch, cost, payload: input })
+        let bypass_limits = further & flag::BYPASS_LIMITS != 0;
+        Ok(RawJob {
+            priority,
+            key,
+            start,
+            retry,
+            attributes,
+            ttl,
+            batch,
+            cost,
+            bypass_limits,
+            payload: input,
+        })
     }
 
     /// As it was enqueued; the payload shares `memory`.
@@ -119,6 +134,7 @@ impl<'a> RawJob<'a> {
             retry: self.retry,
             ttl: self.ttl,
             batch: batch.map_err(|_| DecodeError::Invalid("batch name"))?,
+            bypass_limits: self.bypass_limits,
         })
     }
 }
@@ -166,7 +182,8 @@ fn put_fields(out: &mut Vec<u8>, job: &JobSpec) {
     flags |= if job.batch.is_some() { flag::BATCH } else { 0 };
     flags |= if idempotency_key.is_empty() { 0 } else { flag::IDEMPOTENCY_KEY };
     out.put_u8(flags);
-    let further = if job.cost == Cost::DEFAULT { 0 } else { flag::COST };
+    let mut further = if job.cost == Cost::DEFAULT { 0 } else { flag::COST };
+    further |= if job.bypass_limits { flag::BYPASS_LIMITS } else { 0 };
     out.put_u8(job.priority.get() | if further == 0 { 0 } else { flag::FURTHER });
     if further != 0 {
         out.put_u8(further);

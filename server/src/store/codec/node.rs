@@ -3,14 +3,17 @@
 //! ```text
 //! settings  flags u8 (1 max_in_flight, 2 ordered), max_in_flight u32?, weight u32, number of windows, windows …
 //! window    kind u8 (1 RATE, 2 QUOTA), unit u8, amount u32, period u64, burst u32 of a RATE
-//! state     frozen_until u64, flags u8 (1 throttled), (time u64, step u8)?, number of meters, (window, meter) …
+//! state     frozen_until u64, flags u8 (1 throttled, 128 traces), (time u64, step u8)?, number of meters, (window, meter) …,
+//!           (number of traces, trace …)?
 //! meter     of a RATE: time u64; of a QUOTA: latest part u64, its count and those of 15 parts before it: u64 …
+//! trace     since u64, changed u64, cheapest u64, number of lows, (time u64, owed u64) …
 //! ```
 
 use bytes::{Buf, BufMut};
 use sluice_engine::bound::MAX_WINDOWS;
 use sluice_engine::{
-    Charge, Key, Meter, NodeSettings, NodeState, Quota, Span, Timestamp, Unit, Window, WindowKind,
+    Charge, Key, Meter, NodeSettings, NodeState, Quota, Settlement, Span, Timestamp, Trace, Unit, Window,
+    WindowKind,
 };
 
 use super::{DecodeError, at_most, get_count, get_text, put_count, put_text};
@@ -19,6 +22,7 @@ mod flag {
     pub(super) const MAX_IN_FLIGHT: u8 = 1;
     pub(super) const ORDERED: u8 = 1 << 1;
     pub(super) const THROTTLED: u8 = 1;
+    pub(super) const TRACES: u8 = 1 << 7;
 }
 
 mod kind {
@@ -28,6 +32,8 @@ mod kind {
 
 /// Bytes of the shortest charge.
 const LEAST_CHARGE_BYTES: usize = 17;
+/// Bytes of what a trace knows of one time.
+const LOW_BYTES: usize = 16;
 
 /// What was set on a node.
 pub(super) fn put_node(out: &mut Vec<u8>, node: &NodeSettings) {
@@ -77,10 +83,28 @@ pub(super) fn get_charges(input: &mut &[u8]) -> Result<Vec<Charge>, DecodeError>
     Ok(charges)
 }
 
+/// What a job cost.
+pub(super) fn put_settlement(out: &mut Vec<u8>, settlement: &Settlement) {
+    let Settlement { key, charged, reserved, actual } = settlement;
+    put_text(out, key);
+    out.put_u64_le(charged.0);
+    out.put_u32_le(*reserved);
+    out.put_u32_le(*actual);
+}
+
+/// See [`put_settlement`].
+pub(super) fn get_settlement(input: &mut &[u8]) -> Result<Settlement, DecodeError> {
+    let key = get_key(input)?;
+    let charged = Timestamp(input.try_get_u64_le()?);
+    Ok(Settlement { key, charged, reserved: input.try_get_u32_le()?, actual: input.try_get_u32_le()? })
+}
+
 /// What is known of a node.
 pub(super) fn put_state(out: &mut Vec<u8>, state: &NodeState) {
     out.put_u64_le(state.frozen_until.0);
-    out.put_u8(if state.throttled.is_some() { flag::THROTTLED } else { 0 });
+    let mut flags = if state.throttled.is_some() { flag::THROTTLED } else { 0 };
+    flags |= if state.traces.is_empty() { 0 } else { flag::TRACES };
+    out.put_u8(flags);
     if let Some((time, step)) = state.throttled {
         out.put_u64_le(time.0);
         out.put_u8(step);
@@ -96,15 +120,42 @@ pub(super) fn put_state(out: &mut Vec<u8>, state: &NodeState) {
             }
         }
     }
+    if !state.traces.is_empty() {
+        put_count(out, state.traces.len());
+        state.traces.iter().for_each(|trace| put_trace(out, trace));
+    }
+}
+
+fn put_trace(out: &mut Vec<u8>, trace: &Trace) {
+    [trace.since.0, trace.changed.0, trace.cheapest].into_iter().for_each(|number| out.put_u64_le(number));
+    put_count(out, trace.lows.len());
+    for (time, owed) in &trace.lows {
+        out.put_u64_le(time.0);
+        out.put_u64_le(*owed);
+    }
+}
+
+fn get_trace(input: &mut &[u8]) -> Result<Trace, DecodeError> {
+    let (since, changed) = (Timestamp(input.try_get_u64_le()?), Timestamp(input.try_get_u64_le()?));
+    let cheapest = input.try_get_u64_le()?;
+    let count = get_count(input)?;
+    let mut lows = Vec::with_capacity(at_most(count, input, LOW_BYTES));
+    for _ in 0..count {
+        lows.push((Timestamp(input.try_get_u64_le()?), input.try_get_u64_le()?));
+    }
+    Ok(Trace { since, changed, cheapest, lows })
 }
 
 /// See [`put_state`].
 pub(super) fn get_state(input: &mut &[u8]) -> Result<NodeState, DecodeError> {
     let frozen_until = Timestamp(input.try_get_u64_le()?);
-    let throttled = match input.try_get_u8()? {
+    let flags = input.try_get_u8()?;
+    if flags & !(flag::THROTTLED | flag::TRACES) != 0 {
+        return Err(DecodeError::Invalid("flags of a node's state"));
+    }
+    let throttled = match flags & flag::THROTTLED {
         0 => None,
-        flag::THROTTLED => Some((Timestamp(input.try_get_u64_le()?), input.try_get_u8()?)),
-        _ => return Err(DecodeError::Invalid("flags of a node's state")),
+        _ => Some((Timestamp(input.try_get_u64_le()?), input.try_get_u8()?)),
     };
     let mut meters = Vec::new();
     for _ in 0..get_windows(input)? {
@@ -121,7 +172,10 @@ pub(super) fn get_state(input: &mut &[u8]) -> Result<NodeState, DecodeError> {
         };
         meters.push((window, meter));
     }
-    Ok(NodeState { meters, frozen_until, throttled })
+    let has_traces = flags & flag::TRACES != 0;
+    let count = if has_traces { get_windows(input)? } else { 0 };
+    let traces = (0..count).map(|_| get_trace(input)).collect::<Result<_, _>>()?;
+    Ok(NodeState { meters, frozen_until, throttled, traces })
 }
 
 /// A key, or what keys begin with.

@@ -11,8 +11,8 @@ use sluice_engine::{
     Attributes, BatchName, Besides, Capacity, Charge, Cost, Due, Enqueued, FlowHintPolicy, FlowHintStep,
     JobError, JobId, JobSpec, Key, KeyPattern, KeyRule, LimitName, LimitRecord, LimitSettings, Meter,
     Mutation, Next, NodeSettings, NodeState, OverflowPolicy, Priority, QueueId, QueueName, QueueSettings,
-    Quota, RequestKey, Reserve, RetryPatch, ReturnCause, Span, Start, Timestamp, Unit, WallTime, Window,
-    WindowKind,
+    Quota, RequestKey, Reserve, RetryPatch, ReturnCause, Settlement, Span, Start, Timestamp, Trace, Unit,
+    WallTime, Window, WindowKind,
 };
 
 use crate::idempotency;
@@ -157,6 +157,21 @@ pub(crate) fn one_of_each_later() -> Vec<Mutation> {
         },
         Mutation::LimitPut(Box::new(limit_record())),
         Mutation::LimitDeleted { limit: QueueId(4) },
+        Mutation::Settled {
+            queue: QueueId(3),
+            settlement: Settlement {
+                key: key("bot42"),
+                charged: Timestamp(31_000_000_000),
+                reserved: 25,
+                actual: 7,
+            },
+        },
+        Mutation::NodeState { queue: QueueId(3), key: key(""), state: Box::new(traced_state()) },
+        Mutation::Enqueued {
+            queue: QueueId(3),
+            first: JobId(1_002),
+            jobs: vec![JobSpec { bypass_limits: true, ..JobSpec::default() }],
+        },
     ]
 }
 
@@ -222,7 +237,14 @@ fn state() -> NodeState {
         meters: vec![(rate, Meter::Rate(Timestamp(99))), (quota, Meter::Quota(Box::new(part)))],
         frozen_until: Timestamp(32_000_000_000),
         throttled: Some((Timestamp(31_000_000_000), 2)),
+        traces: Vec::new(),
     }
+}
+
+fn traced_state() -> NodeState {
+    let trace = |lows| Trace { since: Timestamp(3), changed: Timestamp(4), cheapest: 2_000_000_000, lows };
+    let lows = vec![(Timestamp(7), 0), (Timestamp(9), 500)];
+    NodeState { traces: vec![trace(lows), trace(Vec::new())], throttled: None, ..state() }
 }
 
 fn key(text: &str) -> Key {
@@ -287,6 +309,12 @@ pub(crate) fn mutation() -> impl Strategy<Value = Mutation> {
             state: Box::new(state),
         }),
         (any::<u32>(), any_key()).prop_map(|(queue, key)| Mutation::NodeReset { queue: QueueId(queue), key }),
+        (any::<u32>(), any_key(), time(), any::<[u32; 2]>()).prop_map(
+            |(queue, key, charged, [reserved, actual])| Mutation::Settled {
+                queue: QueueId(queue),
+                settlement: Settlement { key, charged, reserved, actual },
+            }
+        ),
         (id(), 1..=5u8, next(), option::of((text(), text()))).prop_map(|(id, cause, next, error)| {
             let cause = ReturnCause::from_number(cause).unwrap();
             let error = error
@@ -324,9 +352,9 @@ fn job() -> impl Strategy<Value = JobSpec> {
         Attributes { labels, content_type: content_type.into(), idempotency_key: idempotency_key.into() }
     });
     let later = (option::of(any::<u64>().prop_map(Span)), option::of(batch()));
-    let cost = prop_oneof![Just(1), 1..=MAX_COST];
+    let cost = (prop_oneof![Just(1), 1..=MAX_COST], any::<bool>());
     (bytes(), attributes, any_key(), (0..10u32, cost), start, option::of(patch()), later).prop_map(
-        |(payload, attributes, key, (priority, cost), start, retry, (ttl, batch))| {
+        |(payload, attributes, key, (priority, (cost, bypass_limits)), start, retry, (ttl, batch))| {
             let idempotency_key = &attributes.idempotency_key;
             JobSpec {
                 payload,
@@ -339,6 +367,7 @@ fn job() -> impl Strategy<Value = JobSpec> {
                 retry: retry.map(Box::new),
                 ttl,
                 batch,
+                bypass_limits,
             }
         },
     )
@@ -467,8 +496,15 @@ fn node_state() -> impl Strategy<Value = NodeState> {
     };
     let meters =
         vec((window(), any::<u64>(), any::<[u64; 16]>()).prop_map(move |(w, t, c)| meter(w, t, c)), 0..3);
-    (meters, time(), option::of((time(), any::<u8>())))
-        .prop_map(|(meters, frozen_until, throttled)| NodeState { meters, frozen_until, throttled })
+    (meters, time(), option::of((time(), any::<u8>())), vec(trace(), 0..3)).prop_map(
+        |(meters, frozen_until, throttled, traces)| NodeState { meters, frozen_until, throttled, traces },
+    )
+}
+
+fn trace() -> impl Strategy<Value = Trace> {
+    (any::<[u64; 3]>(), vec((time(), any::<u64>()), 0..4)).prop_map(|([since, changed, cheapest], lows)| {
+        Trace { since: Timestamp(since), changed: Timestamp(changed), cheapest, lows }
+    })
 }
 
 fn flow_hint() -> impl Strategy<Value = FlowHintPolicy> {

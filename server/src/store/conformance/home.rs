@@ -133,7 +133,15 @@ fn dead_job_that_moved_alone_finds_its_queue_again() {
     };
     let Ok(Outcome::Leased(leased)) = rig.apply(Command::Lease(lease)) else { panic!("no job") };
     let (id, token) = (leased.jobs[0].job.id, leased.jobs[0].token);
-    let nack = Nack { id, token, reason: NackReason::Rejected, error: None, retry_after: None, scope: None };
+    let nack = Nack {
+        id,
+        token,
+        reason: NackReason::Rejected,
+        error: None,
+        retry_after: None,
+        scope: None,
+        actual_cost: None,
+    };
     rig.apply(Command::Nack(vec![nack])).unwrap();
     let before = Picture::take(&rig, &[]);
     rig.settle();

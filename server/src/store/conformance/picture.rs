@@ -35,7 +35,7 @@ impl Picture {
             status.time_to_empty = None;
             // It depends on what it was before.
             status.level = Level::default();
-            let keys = rig.engine.keys(&queue.name, &Key::default(), 0, 10_000).keys;
+            let keys = rig.engine.keys(&queue.name, &Key::default(), 0, 10_000, rig.now).keys;
             picture
                 .keys
                 .extend(keys.into_iter().map(|status| ((queue.name.clone(), status.key.clone()), status)));

@@ -131,7 +131,12 @@ fn bodies_are_read_through_places_taken_before_a_job_ended(subject: &Subject) {
     let place = rig.store.locate(&[enqueued.first])[0].clone().unwrap();
     let leased = lease_one(&mut rig);
     let Ok(Outcome::Leased(leased)) = leased else { panic!() };
-    let ack = sluice_engine::Ack { id: enqueued.first, token: leased.jobs[0].token, result: None };
+    let ack = sluice_engine::Ack {
+        id: enqueued.first,
+        token: leased.jobs[0].token,
+        result: None,
+        actual_cost: None,
+    };
     rig.apply(Command::Ack(vec![ack])).unwrap();
     // Enough after it that its segment would go.
     Workload::new(6).run(&mut rig, 300);

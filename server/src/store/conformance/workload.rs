@@ -178,6 +178,7 @@ impl Workload {
             start,
             retry: (self.below(3) == 0)
                 .then(|| Box::new(RetryPatch { max_attempts: Some(2), ..RetryPatch::default() })),
+            bypass_limits: self.below(10) == 0,
         }
     }
 
@@ -202,7 +203,8 @@ impl Workload {
                 1 => Some(Bytes::from_static(b"ok")),
                 _ => None,
             };
-            Ack { id, token, result }
+            let actual_cost = (self.below(3) == 0).then(|| self.below(5) as u32);
+            Ack { id, token, result, actual_cost }
         });
         let acks = acks.collect();
         rig.apply(Command::Ack(acks)).unwrap();
@@ -223,6 +225,7 @@ impl Workload {
                 error: (self.below(3) > 0).then(|| Box::new(error)),
                 retry_after: (self.below(3) == 0).then(|| Span::from_secs(400)),
                 scope: None,
+                actual_cost: None,
             }
         });
         let nacks = nacks.collect();

@@ -179,6 +179,7 @@ fn jobs_of(mutation: &Mutation) -> &[JobId] {
         Mutation::QueuePut { .. }
         | Mutation::Enqueued { .. }
         | Mutation::Charged { .. }
+        | Mutation::Settled { .. }
         | Mutation::Frozen { .. }
         | Mutation::NodeState { .. }
         | Mutation::NodeReset { .. }

@@ -235,7 +235,8 @@ async fn full_disk_refuses_enqueues_then_leases_and_never_the_rest() {
     settle(&handle).await;
     assert_eq!(handle.call(enqueue("b"), 1).await, Err(CallError::StorageFull));
     assert!(matches!(handle.lease(lease(1, Span::ZERO)).await, Err(CallError::StorageFull)));
-    let ack = Ack { id: delivery.jobs[0].job.id, token: delivery.jobs[0].token, result: None };
+    let ack =
+        Ack { id: delivery.jobs[0].job.id, token: delivery.jobs[0].token, result: None, actual_cost: None };
     let acked = handle.call(Command::Ack(vec![ack]), 1).await.unwrap();
     assert_eq!(acked, Ok(Outcome::Acked(vec![Ok(())])));
     delivery.guard.deliver();

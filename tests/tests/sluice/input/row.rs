@@ -121,7 +121,7 @@ pub(crate) fn good(method: &MethodDescriptor, world: &World) -> DynamicMessage {
             .encode_to_vec(),
         "Work" => work_start(world).encode_to_vec(),
         "Lease" => LeaseRequest { queue: queue(), ..LeaseRequest::default() }.encode_to_vec(),
-        "Ack" => AckRequest { acks: vec![Ack { job_id, lease_token, result: None }] }.encode_to_vec(),
+        "Ack" => AckRequest { acks: vec![Ack { job_id, lease_token, ..Ack::default() }] }.encode_to_vec(),
         "Nack" => {
             let reason = NackReason::Failed.into();
             NackRequest { nacks: vec![Nack { job_id, lease_token, reason, ..Nack::default() }] }
@@ -196,7 +196,7 @@ pub(crate) fn work_start(world: &World) -> WorkRequest {
 pub(crate) fn good_work(method: &MethodDescriptor, world: &World, field: &str) -> DynamicMessage {
     let (job_id, lease_token) = world.leased.clone();
     let asked = match field.split('.').next() {
-        Some("acks") => Asked::Acks(AckRequest { acks: vec![Ack { job_id, lease_token, result: None }] }),
+        Some("acks") => Asked::Acks(AckRequest { acks: vec![Ack { job_id, lease_token, ..Ack::default() }] }),
         Some("nacks") => {
             let reason = NackReason::Failed.into();
             Asked::Nacks(NackRequest { nacks: vec![Nack { job_id, lease_token, reason, ..Nack::default() }] })
@@ -253,6 +253,7 @@ fn enqueue(rpc: &'static str, prefix: &str) -> Vec<Row> {
         }),
         row("jobs[0].idempotency_key", vec![set("too long", text(129))]),
         row("jobs[0].batch_id", batch_names()),
+        free(rpc, &format!("{prefix}jobs[0].bypass_limits"), "yes and no are both good"),
         row("wait_timeout", waits()),
         row("batch_totals", batch_totals()),
         free(rpc, &format!("{prefix}jobs[0].retry_policy"), "not said is the queue's policy"),
@@ -358,7 +359,10 @@ fn settling(rpc: &'static str, prefix: &str) -> Vec<Row> {
         ),
     ];
     match items {
-        "acks" => rows.push(row("[0].result", vec![set("too long", bytes((64 << 10) + 1))])),
+        "acks" => rows.extend([
+            row("[0].result", vec![set("too long", bytes((64 << 10) + 1))]),
+            row("[0].actual_cost", actual_costs()),
+        ]),
         "leases" => rows.push(row("[0].lease_duration", lease_durations())),
         _ => rows.extend([
             row(
@@ -371,6 +375,7 @@ fn settling(rpc: &'static str, prefix: &str) -> Vec<Row> {
             ),
             free(rpc, &format!("{prefix}{items}[0].error"), "what is too long is cut"),
             row("[0].error_code", vec![set("too long", text(129))]),
+            row("[0].actual_cost", actual_costs()),
             row("[0].retry_after", {
                 let mut cases = spans();
                 for (name, reason) in [("REJECTED", NackReason::Rejected), ("RELEASED", NackReason::Released)]
@@ -396,6 +401,11 @@ fn settling(rpc: &'static str, prefix: &str) -> Vec<Row> {
         ]),
     }
     rows
+}
+
+/// More than a job may cost; nothing is good.
+fn actual_costs() -> Vec<Case> {
+    vec![set("too much", Value::U32(1_000_000_001)), set("huge", Value::U32(u32::MAX))]
 }
 
 /// What is set on a node; at the queue itself its capacity is not.

@@ -19,6 +19,8 @@ pub(super) struct Answer {
     pub(super) status: StatusCode,
     /// How long the service wants to be left alone.
     pub(super) retry_after: Option<Duration>,
+    /// What the request cost, if the service said so.
+    pub(super) cost: Option<u32>,
     pub(super) body: Beginning,
     /// Why the body did not come to its end.
     pub(super) broken: Option<Failure>,
@@ -71,6 +73,7 @@ mod tests {
         Answer {
             status: StatusCode::from_u16(status).unwrap(),
             retry_after: WAIT,
+            cost: None,
             body: Beginning { bytes: body.into(), is_cut: false },
             broken: None,
         }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use clap::{Args, value_parser};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 use super::{
+    cost,
     header::{self, Own},
     status::{CHANGEABLE, Meanings},
 };
@@ -35,6 +36,10 @@ pub(in crate::cli::work) struct HttpOptions {
     /// Statuses that will never become success, besides the other 4xx: 300 to 599, with commas or repeated.
     #[arg(long, value_name = "STATUS", requires = "http", conflicts_with = "exec", help_heading = HEADING, value_delimiter = ',', value_parser = value_parser!(u16).range(CHANGEABLE))]
     rejected_status: Vec<u16>,
+    /// The header of answers that says what the request cost in the end, where limits count cost, such as x-used-tokens:
+    /// a whole number. An answer without it cost what its job reserved. Default: none.
+    #[arg(long, value_name = "NAME", requires = "http", conflicts_with = "exec", help_heading = HEADING, value_parser = cost::name)]
+    pub(super) cost_header: Option<HeaderName>,
 }
 
 impl HttpOptions {
