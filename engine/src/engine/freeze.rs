@@ -9,25 +9,25 @@ use crate::ledger::jobs::Slot;
 use crate::mutation::Mutation;
 use crate::name::Key;
 use crate::outcome::{Answer, ItemRefusal, Outcome, Refusal};
-use crate::time::Now;
+use crate::time::{Now, Span};
 
 impl Engine {
     /// Freezes the node that it was too much for.
     pub(super) fn throttle(
         &mut self,
-        nack: &Nack,
-        slot: Slot,
+        queue: QueueId,
+        key: Key,
+        retry_after: Option<Span>,
         now: Now,
         effects: &mut Effects,
-    ) -> Result<(), ItemRefusal> {
-        let (queue, key) = self.throttled_node(nack, slot)?;
+    ) {
         let spot = self.ledger.spot(queue, &key);
         let gate = spot.and_then(|spot| self.ledger.gate(spot));
         // Nothing went since it was frozen: this one was on its way before, and only says the same again.
         let is_said = gate.is_some_and(|gate| gate.frozen_until > now.engine);
-        let (wait, step) = match nack.retry_after {
+        let (wait, step) = match retry_after {
             Some(wait) => (wait, gate.map_or(0, |gate| gate.freezes(now.engine))),
-            None if is_said => return Ok(()),
+            None if is_said => return,
             None => gate.map_or((FIRST_FREEZE, 0), |gate| gate.next_freeze(now.engine)),
         };
         let until = now.engine + wait;
@@ -35,11 +35,10 @@ impl Engine {
         if let Some(spot) = spot {
             self.index.relook_from(&self.ledger, spot, now.engine);
         }
-        Ok(())
     }
 
     /// Which node it was too much for.
-    fn throttled_node(&self, nack: &Nack, slot: Slot) -> Result<(QueueId, Key), ItemRefusal> {
+    pub(super) fn throttled_node(&self, nack: &Nack, slot: Slot) -> Result<(QueueId, Key), ItemRefusal> {
         let job = self.ledger.jobs.at(slot);
         let mut key = self.ledger.keys.text(job.key).clone();
         match &nack.scope {

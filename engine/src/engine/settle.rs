@@ -63,9 +63,12 @@ impl Engine {
     pub(super) fn nack(&mut self, nacks: Vec<Nack>, now: Now, effects: &mut Effects) -> Answer {
         let one = |nack: Nack| match self.claim(nack.id, nack.token)? {
             Claim::Holds(slot) => {
+                // Before anything changes: it may name what is not there.
+                let is_throttled = nack.reason == NackReason::Throttled;
+                let node = is_throttled.then(|| self.throttled_node(&nack, slot)).transpose()?;
                 self.settle_cost(slot, nack.actual_cost, now, effects);
-                if nack.reason == NackReason::Throttled {
-                    self.throttle(&nack, slot, now, effects)?;
+                if let Some((queue, key)) = node {
+                    self.throttle(queue, key, nack.retry_after, now, effects);
                 }
                 let (cause, next) = self.next_after(&nack, slot, now);
                 self.give_back(slot, cause, next, nack.error, now, effects);

@@ -338,6 +338,8 @@ fn emergency_passes_windows_of_a_limit_and_is_owed_there_but_not_its_slots() {
 #[test]
 fn what_a_job_cost_is_settled_at_its_limit_too() {
     let mut stage = shared(cost_rate(1, 10));
+    // What goes in the moment of a change is not told from what went before.
+    stage.pass(Span(1));
     stage.enqueue_to(named("q1"), vec![dear("a", 8)]);
     stage.enqueue_to(named("q2"), vec![dear("a", 9)]);
     let held = stage.lease_from(named("q1"), 1);
