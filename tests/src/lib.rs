@@ -16,6 +16,7 @@ pub mod judge;
 pub mod load;
 pub mod nginx;
 pub mod queue;
+pub mod referee;
 pub mod sink;
 pub mod sluiced;
 pub mod spec;

@@ -31,11 +31,15 @@ pub struct Seen {
 }
 
 impl Nginx {
+    /// Keys that begin so are told 429 whatever they do; nobody else is held up by them.
+    pub const BANNED: &'static str = "banned";
+
     /// Starts one that admits `30r/s` in all, `burst=5 nodelay`, and for each key `20r/m`, `burst=2 nodelay`.
     pub async fn start() -> Nginx {
         let directory = tempfile::tempdir().unwrap();
         let (port, behind) = (port(), port());
         let at = directory.path().display();
+        let banned = Nginx::BANNED;
         let configuration = format!(
             "daemon off; master_process off; pid {at}/pid; error_log {at}/error;
              events {{ worker_connections 1024; }}
@@ -49,6 +53,7 @@ impl Nginx {
                server {{
                  listen 127.0.0.1:{port};
                  access_log {at}/access referee;
+                 if ($http_x_sluice_key ~ ^{banned}) {{ return 429; }}
                  location / {{
                    limit_req zone=all burst=5 nodelay;
                    limit_req zone=key burst=2 nodelay;
