@@ -83,7 +83,7 @@ async fn s3_1_emergency_waits_for_a_slot_a_freeze_and_a_pause() {
     assert_eq!(goes(&queue).await, [""; 0]);
     assert_eq!(gates(queue.job(&id).await), [GateKind::Frozen]);
 
-    cli::run(&server, &["queue", "thaw", "caps", "--key", "a"]).await.ok();
+    drop(cli::run(&server, &["queue", "thaw", "caps", "--key", "a"]).await.ok());
     queue.pause().await;
     assert_eq!(goes(&queue).await, [""; 0]);
     queue.resume().await;
@@ -121,6 +121,6 @@ async fn emergency_is_put_in_by_command_line_alone_and_in_bulk() {
     let file = server.data().parent().unwrap().join("jobs.ndjson");
     std::fs::write(&file, "{\"payload\": \"two\", \"bypass_limits\": true}\n{\"payload\": \"late\"}\n")
         .unwrap();
-    cli::run(&server, &["enqueue", "--queue", "cli", "-f", file.to_str().unwrap()]).await.ok();
+    drop(cli::run(&server, &["enqueue", "--queue", "cli", "-f", file.to_str().unwrap()]).await.ok());
     assert_eq!(goes(&queue).await, ["one", "two"]);
 }

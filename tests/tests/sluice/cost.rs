@@ -152,9 +152,9 @@ async fn command_line_settles_what_jobs_cost() {
     queue.enqueue(vec![costs(50, "a"), costs(50, "b"), costs(50, "c")]).await;
     let out = goes(&queue).await;
     let leases: Vec<_> = out.iter().map(|job| format!("{}:{}", spec::id(job), job.lease_token)).collect();
-    cli::run(&server, &["ack", &leases[0], "--actual-cost", "10"]).await.ok();
+    drop(cli::run(&server, &["ack", &leases[0], "--actual-cost", "10"]).await.ok());
     assert_eq!(tokens_now(&queue).await, [98, 40]);
-    cli::run(&server, &["nack", &leases[1], "--reason", "rejected", "--actual-cost", "0"]).await.ok();
+    drop(cli::run(&server, &["nack", &leases[1], "--reason", "rejected", "--actual-cost", "0"]).await.ok());
     assert_eq!(tokens_now(&queue).await, [98, 90]);
     let refused = cli::run(&server, &["ack", &leases[0], "--actual-cost", "1000000001"]).await;
     assert_eq!(refused.code, 2);
