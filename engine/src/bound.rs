@@ -102,6 +102,12 @@ pub const WARNING_AHEAD: Span = Span::from_secs(60);
 pub const MAX_WAKES_PER_STEP: usize = 4_096;
 /// Statistics' window.
 pub const RATE_WINDOW: Span = Span::from_secs(10);
+/// Over how much time it is looked at how much comes, when it is said when a job will run.
+pub const ARRIVAL_WINDOW: Span = Span::from_secs(300);
+/// Jobs of a batch that are looked at to say when it will be done, the latest first,
+pub const MAX_BATCH_JOBS_LOOKED_AT: usize = 4_096;
+/// and those of them whose turn is reckoned with.
+pub const MAX_BATCH_JOBS_RECKONED: usize = 64;
 /// Windows of a node.
 pub const MAX_WINDOWS: usize = 4;
 /// Units of a window, in one period and at once.

@@ -9,6 +9,8 @@ mod desk;
 mod doors;
 mod due;
 mod enqueue;
+mod eta;
+mod explain;
 mod freeze;
 mod history;
 mod index;
@@ -19,6 +21,7 @@ mod rate;
 mod removal;
 mod room;
 mod settle;
+mod traffic;
 mod view;
 mod waiting;
 

@@ -645,6 +645,7 @@ impl Ledger {
         queue.enter(&job);
         self.keys.enter(job.key, job.state, job.bytes);
         self.batches.enter(job.batch, job.state);
+        self.batches.note(job.batch, job.id);
         self.jobs.insert(job)
     }
 

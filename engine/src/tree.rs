@@ -10,6 +10,7 @@
 //! It knows jobs by their slots and sequence numbers only, and holds only what is ready: a node lives
 //! while something is ready below it. All can be derived from the facts; nothing of it is stored.
 
+mod crowd;
 mod directory;
 mod fifo;
 mod gate;
@@ -20,6 +21,7 @@ mod model;
 mod node;
 mod ring;
 mod slab;
+mod survey;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +31,8 @@ use crate::job::Priority;
 use crate::ledger::keys::KeyId;
 use crate::time::{Span, Timestamp};
 use crate::timer::Timers;
+pub(crate) use crowd::Heap;
+use crowd::{Crowd, Shift};
 use directory::Directory;
 use fifo::{Fifo, Link};
 use gate::Place;
@@ -37,6 +41,7 @@ use lane::{Content, Lane, LaneId};
 use node::Node;
 pub(crate) use node::NodeId;
 use slab::Slab;
+pub(crate) use survey::{Lower, Step, Survey};
 
 /// Where the engine keeps a job. Below `u32::MAX`.
 pub(crate) type Slot = u32;
@@ -45,6 +50,8 @@ pub(crate) type Slot = u32;
 pub(crate) struct Tree {
     nodes: Slab<Node>,
     lanes: Slab<Lane>,
+    /// Of each inner node.
+    crowds: Slab<Crowd>,
     /// Of each slot.
     links: Vec<Link>,
     directory: Directory,
@@ -71,6 +78,7 @@ impl Tree {
         Tree {
             nodes: Slab::new(),
             lanes: Slab::new(),
+            crowds: Slab::new(),
             links: Vec::new(),
             directory: Directory::default(),
             roots: Vec::new(),
@@ -83,13 +91,15 @@ impl Tree {
     pub(crate) fn add_queue(&mut self, id: QueueId, ageing: Span) -> NodeId {
         let number = u32::try_from(self.roots.len()).expect("queues are bounded");
         self.roots.push(Root { id, ageing, leaf: NodeId::NONE });
-        self.nodes.insert(Node::queue(number))
+        let crowd = self.crowds.insert(Crowd::default());
+        self.nodes.insert(Node::queue(number, crowd))
     }
 
     /// A queue that has nothing ready is no more.
     pub(crate) fn remove_queue(&mut self, queue: NodeId) {
         debug_assert!(!self.is_there(queue), "a queue is removed though something is ready in it");
         self.unpark(queue);
+        self.crowds.remove(self.nodes[queue].crowd);
         self.nodes.remove(queue);
     }
 
@@ -125,7 +135,10 @@ impl Tree {
         let link = &mut self.links[slot as usize];
         debug_assert_eq!(link.lane, LaneId::NONE, "a job was pushed twice");
         link.lane = lane;
-        self.lanes[lane].content.jobs().insert(&mut self.links, slot, facts.sequence(slot));
+        let jobs = self.lanes[lane].content.jobs();
+        jobs.insert(&mut self.links, slot, facts.sequence(slot));
+        let shift = Shift::of_leaf(jobs.len() - 1, jobs.len(), facts.cost(slot));
+        self.recount(leaf, priority, shift);
         if made {
             self.better(leaf, priority, facts);
             self.up(leaf, facts);
@@ -171,8 +184,11 @@ impl Tree {
         let fifo = self.lanes[next.lane].content.jobs();
         fifo.remove(&mut self.links, next.slot, facts.sequence(next.slot));
         fifo.since = facts.now();
+        let is_empty = fifo.is_empty();
+        let shift = Shift::of_leaf(fifo.len() + 1, fifo.len(), facts.cost(next.slot));
         self.links[next.slot as usize] = Link::ABSENT;
-        if fifo.is_empty() {
+        self.recount(leaf, self.lanes[next.lane].priority, shift);
+        if is_empty {
             self.drop_lane(next.lane);
         }
         leaf
@@ -200,7 +216,9 @@ impl Tree {
         fifo.remove(&mut self.links, slot, facts.sequence(slot));
         self.links[slot as usize] = Link::ABSENT;
         let is_empty = fifo.is_empty();
+        let shift = Shift::of_leaf(fifo.len() + 1, fifo.len(), facts.cost(slot));
         let leaf = self.lanes[lane].node;
+        self.recount(leaf, self.lanes[lane].priority, shift);
         self.void_from(leaf, facts);
         if is_empty {
             self.drop_lane(lane);
@@ -242,11 +260,16 @@ impl Tree {
     /// The priority of a lane in units of `ageing`, and how long its front has waited since it entered or
     /// was last served.
     fn urgency(&self, lane: LaneId, ageing: Span, now: Timestamp) -> u64 {
-        let lane = &self.lanes[lane];
-        let since = match &lane.content {
+        let priority = self.lanes[lane].priority;
+        let waited = now.since(self.since(lane));
+        ageing.0.saturating_mul(u64::from(priority.get())).saturating_add(waited.0)
+    }
+
+    /// When the front of a lane entered it, or was last served.
+    fn since(&self, lane: LaneId) -> Timestamp {
+        match &self.lanes[lane].content {
             Content::Jobs(fifo) => fifo.since,
             Content::Ring(child) => self.nodes[*child].since,
-        };
-        ageing.0.saturating_mul(u64::from(lane.priority.get())).saturating_add(now.since(since).0)
+        }
     }
 }
