@@ -1,6 +1,8 @@
 //! Limits, and why a job does not go.
 
-use sluice_engine::{Block, BlockKind, Capacity, NodeSettings, OverflowPolicy, Unit, Window, WindowKind};
+use sluice_engine::{
+    Block, BlockKind, Capacity, GateView, Key, NodeSettings, OverflowPolicy, Unit, Window, WindowKind,
+};
 use sluice_proto::v1;
 
 use super::queue::overflow_policy;
@@ -23,6 +25,33 @@ pub(super) fn node(
     }
 }
 
+/// A gate on a job's way, which may be open.
+pub(super) fn any_gate(view: &GateView) -> v1::Gate {
+    let gate = gate(&view.gate);
+    if view.closed {
+        return gate;
+    }
+    let what = match view.gate.kind {
+        BlockKind::Rate => "within the rate of",
+        BlockKind::Quota => "within the quota of",
+        BlockKind::InFlight => "fewer jobs than may be are in flight of",
+        BlockKind::Ordered => "no other job is under way of",
+        BlockKind::Frozen => "no worker said THROTTLED of",
+        BlockKind::Paused => "jobs are leased from",
+    };
+    v1::Gate {
+        closed: false,
+        until_time: None,
+        message: format!("{what} {}", node_name(&view.gate.key)),
+        ..gate
+    }
+}
+
+/// A node as people call it.
+pub(super) fn node_name(key: &Key) -> String {
+    if key.is_empty() { "the queue".to_owned() } else { format!("key {}", &**key) }
+}
+
 /// A closed gate on a job's way.
 pub(super) fn gate(block: &Block) -> v1::Gate {
     let (kind, what) = match block.kind {
@@ -33,7 +62,7 @@ pub(super) fn gate(block: &Block) -> v1::Gate {
         BlockKind::Frozen => (v1::GateKind::Frozen, "a worker said THROTTLED of"),
         BlockKind::Paused => (v1::GateKind::Paused, "nothing is leased from"),
     };
-    let node = if block.key.is_empty() { "the queue".to_owned() } else { format!("key {}", &*block.key) };
+    let node = node_name(&block.key);
     v1::Gate {
         kind: kind as i32,
         node: block.key.to_string(),

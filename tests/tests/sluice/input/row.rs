@@ -5,10 +5,10 @@ use prost_reflect::{DynamicMessage, MapKey, MethodDescriptor, Value};
 use sluice_proto::v1::work_request::Message as Asked;
 use sluice_proto::v1::{
     Ack, AckRequest, BackupRequest, BatchGetJobsRequest, CancelJobRequest, DeleteQueueRequest, DrainRequest,
-    EnqueueRequest, EnqueueStreamRequest, ExtendLeaseRequest, GetBatchRequest, GetJobRequest,
-    GetQueueRequest, GetQueueStatusRequest, GetServerInfoRequest, JobFilter, JobState, KeyRule,
-    LeaseExtension, LeaseRequest, ListJobsRequest, ListKeysRequest, ListQueuesRequest, Nack, NackReason,
-    NackRequest, NodeSettings, PauseQueueRequest, PurgeJobsRequest, PutQueueRequest, Queue,
+    EnqueueRequest, EnqueueStreamRequest, ExplainJobRequest, ExtendLeaseRequest, GetBatchRequest,
+    GetJobRequest, GetQueueRequest, GetQueueStatusRequest, GetServerInfoRequest, JobFilter, JobState,
+    KeyRule, LeaseExtension, LeaseRequest, ListJobsRequest, ListKeysRequest, ListQueuesRequest, Nack,
+    NackReason, NackRequest, NodeSettings, PauseQueueRequest, PurgeJobsRequest, PutQueueRequest, Queue,
     RequeueJobsRequest, ResetNodeRequest, ResumeQueueRequest, RetryPolicy, UpdateJobRequest,
     WatchQueueRequest, WatchQueuesRequest, Window, WindowKind, WorkRequest, WorkStart,
 };
@@ -111,6 +111,7 @@ pub(crate) fn good(method: &MethodDescriptor, world: &World) -> DynamicMessage {
         "BatchGetJobs" => {
             BatchGetJobsRequest { job_ids: vec![world.ready.clone()], ..Default::default() }.encode_to_vec()
         }
+        "ExplainJob" => ExplainJobRequest { job_id: world.ready.clone() }.encode_to_vec(),
         "CancelJob" => CancelJobRequest { job_id: world.ready.clone() }.encode_to_vec(),
         "UpdateJob" => {
             UpdateJobRequest { job_id: world.ready.clone(), priority: Some(4), ..Default::default() }
@@ -264,6 +265,7 @@ fn jobs() -> Vec<Row> {
         ),
         free("BatchGetJobs", "include_payload", "yes and no are both good"),
         row("BatchGetJobs", "wait_timeout", waits()),
+        row("ExplainJob", "job_id", job_ids()),
         row("CancelJob", "job_id", job_ids()),
         row("UpdateJob", "job_id", job_ids()),
         row(
