@@ -12,6 +12,7 @@ mod dead;
 mod drain;
 mod enqueue;
 mod error;
+mod explain;
 mod extend;
 mod get;
 mod jobs;
@@ -88,6 +89,7 @@ struct Global {
 enum Command {
     Enqueue(Box<enqueue::Enqueue>),
     Get(get::Get),
+    Explain(explain::Explain),
     Lease(lease::Lease),
     Ack(ack::Ack),
     Nack(nack::Nack),
@@ -148,6 +150,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
     match cli.command {
         Command::Enqueue(command) => command.run(&session).await,
         Command::Get(command) => command.run(&session).await,
+        Command::Explain(command) => command.run(&session).await,
         Command::Lease(command) => command.run(&session).await,
         Command::Ack(command) => command.run(&session).await,
         Command::Nack(command) => command.run(&session).await,

@@ -102,6 +102,12 @@ pub const WARNING_AHEAD: Span = Span::from_secs(60);
 pub const MAX_WAKES_PER_STEP: usize = 4_096;
 /// Statistics' window.
 pub const RATE_WINDOW: Span = Span::from_secs(10);
+/// Over how much time it is looked at how much comes, when it is said when a job will run.
+pub const ARRIVAL_WINDOW: Span = Span::from_secs(300);
+/// Jobs of a batch that are looked at to say when it will be done, the latest first,
+pub const MAX_BATCH_JOBS_LOOKED_AT: usize = 4_096;
+/// and those of them whose turn is reckoned with.
+pub const MAX_BATCH_JOBS_RECKONED: usize = 64;
 /// Windows of a node.
 pub const MAX_WINDOWS: usize = 4;
 /// Units of a window, in one period and at once.
@@ -120,6 +126,8 @@ pub const MAX_WEIGHT: u32 = 1_000;
 pub const MAX_PARKED_PER_STEP: usize = 4_096;
 /// Nodes of which one step looks whether their debt is past, besides two for each that it made.
 pub const MIN_GATES_SWEPT_PER_STEP: usize = 64;
+/// Queues beside a job's own under their shared limit that are looked at to say when it will run.
+pub const MAX_QUEUES_LOOKED_AT: usize = 1_000;
 /// Shared limits: all are said again whenever the log lets go of a segment.
 pub const MAX_LIMITS: usize = 1_000;
 /// AcquireLimit calls that may wait at a time, over all nodes.

@@ -10,6 +10,8 @@ mod desk;
 mod doors;
 mod due;
 mod enqueue;
+mod eta;
+mod explain;
 mod freeze;
 mod grant;
 mod history;
@@ -23,6 +25,7 @@ mod rate;
 mod removal;
 mod room;
 mod settle;
+mod traffic;
 mod view;
 mod waiting;
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::explanation::Eta;
 use crate::id::{JobId, LeaseToken, QueueId};
 use crate::mutation::ReturnCause;
 use crate::name::{BatchName, Key, LimitName, QueueName};
@@ -239,6 +240,8 @@ pub struct JobView {
     pub blocks: Vec<Block>,
     /// 1 = next by priority, then sequence: while READY.
     pub position: Option<u64>,
+    /// When it will run, while it waits: only [`crate::Engine::foresee`] and [`crate::Engine::explain`] say it.
+    pub eta: Option<Eta>,
     /// In force: the queue's, with what the job says.
     pub policy: RetryPolicy,
     /// The rest.

@@ -668,6 +668,7 @@ impl Ledger {
         self.limits.enter(queue.limit, job.state);
         self.keys.enter(job.key, job.state, job.bytes);
         self.batches.enter(job.batch, job.state);
+        self.batches.note(job.batch, job.id);
         self.jobs.insert(job)
     }
 

@@ -17,6 +17,7 @@ mod arrival;
 pub mod bound;
 mod command;
 mod engine;
+mod explanation;
 mod id;
 mod job;
 mod ledger;
@@ -37,6 +38,7 @@ pub use command::{
     NodeName, PutLimit, PutQueue, RequestKey, Requeue, StateSet, Sweep, ThrottleScope, Update,
 };
 pub use engine::{Effects, Engine, EngineConfig, JobsPage};
+pub use explanation::{Ahead, Eta, Explanation, GateView, Reason};
 pub use id::{JobId, LeaseToken, QueueId, Ticket};
 pub use job::{
     Attempt, Attributes, Block, BlockKind, Cost, Detail, Due, JobError, JobRecord, JobSpec, JobState,

@@ -14,6 +14,7 @@
 //! while something is ready below it. All can be derived from the facts; nothing of it is stored.
 
 mod bypass;
+mod crowd;
 mod directory;
 mod fifo;
 mod gate;
@@ -25,6 +26,7 @@ mod model;
 mod node;
 mod ring;
 mod slab;
+mod survey;
 #[cfg(test)]
 mod tests;
 
@@ -37,6 +39,8 @@ use crate::ledger::keys::KeyId;
 use crate::time::{Span, Timestamp};
 use crate::timer::Timers;
 use bypass::Line;
+pub(crate) use crowd::Heap;
+use crowd::{Crowd, Shift};
 use directory::Directory;
 use fifo::{Fifo, Link};
 use gate::Place;
@@ -45,6 +49,7 @@ use lane::{Content, Lane, LaneId};
 use node::Node;
 pub(crate) use node::NodeId;
 use slab::Slab;
+pub(crate) use survey::{Lower, Step, Survey};
 
 /// Where the engine keeps a job. Below `u32::MAX`.
 pub(crate) type Slot = u32;
@@ -53,6 +58,8 @@ pub(crate) type Slot = u32;
 pub(crate) struct Tree {
     nodes: Slab<Node>,
     lanes: Slab<Lane>,
+    /// Of each inner node.
+    crowds: Slab<Crowd>,
     /// Of each slot.
     links: Vec<Link>,
     directory: Directory,
@@ -88,6 +95,7 @@ impl Tree {
         Tree {
             nodes: Slab::new(),
             lanes: Slab::new(),
+            crowds: Slab::new(),
             links: Vec::new(),
             directory: Directory::default(),
             roots: Vec::new(),
@@ -102,7 +110,8 @@ impl Tree {
     /// does.
     pub(crate) fn add_root(&mut self, id: QueueId, ageing: Span) -> NodeId {
         let number = u32::try_from(self.roots.len()).expect("queues are bounded");
-        let node = self.nodes.insert(Node::root(number));
+        let crowd = self.crowds.insert(Crowd::default());
+        let node = self.nodes.insert(Node::root(number, crowd));
         self.roots.push(Root { id, node, ageing, leaf: NodeId::NONE, is_wanted: false, bypass: None });
         node
     }
@@ -111,10 +120,11 @@ impl Tree {
     pub(crate) fn remove_root(&mut self, root: NodeId) {
         debug_assert!(!self.is_there(root), "a root is removed though something is ready in it");
         self.unpark(root);
-        let parent = self.nodes[root].parent;
+        let Node { parent, crowd, .. } = self.nodes[root];
         if parent != NodeId::NONE {
             self.nodes[parent].kids -= 1;
         }
+        self.crowds.remove(crowd);
         self.nodes.remove(root);
     }
 
@@ -150,7 +160,10 @@ impl Tree {
         let link = &mut self.links[slot as usize];
         debug_assert_eq!(link.lane, LaneId::NONE, "a job was pushed twice");
         link.lane = lane;
-        self.lanes[lane].content.jobs().insert(&mut self.links, slot, facts.sequence(slot));
+        let jobs = self.lanes[lane].content.jobs();
+        jobs.insert(&mut self.links, slot, facts.sequence(slot));
+        let shift = Shift::of_leaf(jobs.len() - 1, jobs.len(), facts.cost(slot));
+        self.recount(leaf, priority, shift);
         if facts.bypasses_limits(slot) {
             self.enter_bypass(queue, key, slot, facts.sequence(slot));
         }
@@ -209,8 +222,11 @@ impl Tree {
         let fifo = self.lanes[next.lane].content.jobs();
         fifo.remove(&mut self.links, next.slot, facts.sequence(next.slot));
         fifo.since = facts.now();
+        let is_empty = fifo.is_empty();
+        let shift = Shift::of_leaf(fifo.len() + 1, fifo.len(), facts.cost(next.slot));
         self.links[next.slot as usize] = Link::ABSENT;
-        if fifo.is_empty() {
+        self.recount(leaf, self.lanes[next.lane].priority, shift);
+        if is_empty {
             self.drop_lane(next.lane);
         }
         leaf
@@ -238,8 +254,10 @@ impl Tree {
         fifo.remove(&mut self.links, slot, facts.sequence(slot));
         self.links[slot as usize] = Link::ABSENT;
         let is_empty = fifo.is_empty();
+        let shift = Shift::of_leaf(fifo.len() + 1, fifo.len(), facts.cost(slot));
         let leaf = self.lanes[lane].node;
         self.leave_bypass(leaf, slot, facts);
+        self.recount(leaf, self.lanes[lane].priority, shift);
         self.void_from(leaf, facts);
         if is_empty {
             self.drop_lane(lane);
@@ -281,11 +299,16 @@ impl Tree {
     /// The priority of a lane in units of `ageing`, and how long its front has waited since it entered or
     /// was last served.
     fn urgency(&self, lane: LaneId, ageing: Span, now: Timestamp) -> u64 {
-        let lane = &self.lanes[lane];
-        let since = match &lane.content {
+        let priority = self.lanes[lane].priority;
+        let waited = now.since(self.since(lane));
+        ageing.0.saturating_mul(u64::from(priority.get())).saturating_add(waited.0)
+    }
+
+    /// When the front of a lane entered it, or was last served.
+    fn since(&self, lane: LaneId) -> Timestamp {
+        match &self.lanes[lane].content {
             Content::Jobs(fifo) => fifo.since,
             Content::Ring(child) => self.nodes[*child].since,
-        };
-        ageing.0.saturating_mul(u64::from(lane.priority.get())).saturating_add(now.since(since).0)
+        }
     }
 }

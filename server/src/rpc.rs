@@ -16,6 +16,7 @@ mod convert;
 mod drain;
 mod enqueue;
 mod enqueue_stream;
+mod explain;
 mod health;
 mod job;
 mod lease;

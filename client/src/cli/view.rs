@@ -2,6 +2,8 @@
 //! bytes as text where they are text, else base64.
 
 mod batch;
+mod eta;
+mod explanation;
 mod job;
 mod key;
 mod limit;
@@ -16,6 +18,7 @@ use prost_types::{Duration, Timestamp};
 
 pub(super) use self::{
     batch::BatchView,
+    explanation::ExplanationView,
     job::{EnqueuedView, JobView, LeasedView},
     key::KeyView,
     queue::QueueView,

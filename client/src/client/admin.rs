@@ -8,10 +8,10 @@ use super::{Client, queue::missing};
 use crate::{
     Error, Repeat,
     proto::{
-        BackupRequest, BackupResponse, DeleteQueueRequest, GetQueueRequest, GetServerInfoRequest,
-        GetServerInfoResponse, ListJobsRequest, ListJobsResponse, ListKeysRequest, ListKeysResponse,
-        ListQueuesRequest, ListQueuesResponse, PauseQueueRequest, PurgeJobsRequest, PutQueueRequest, Queue,
-        RequeueJobsRequest, ResetNodeRequest, ResumeQueueRequest,
+        BackupRequest, BackupResponse, DeleteQueueRequest, ExplainJobRequest, ExplainJobResponse,
+        GetQueueRequest, GetServerInfoRequest, GetServerInfoResponse, ListJobsRequest, ListJobsResponse,
+        ListKeysRequest, ListKeysResponse, ListQueuesRequest, ListQueuesResponse, PauseQueueRequest,
+        PurgeJobsRequest, PutQueueRequest, Queue, RequeueJobsRequest, ResetNodeRequest, ResumeQueueRequest,
     },
 };
 
@@ -136,6 +136,16 @@ impl Client {
         let send =
             |channel, request| async move { self.admin_service(channel).get_server_info(request).await };
         self.call(Repeat::Always, Duration::ZERO, GetServerInfoRequest {}, send).await
+    }
+
+    /// Why a job does not run, and when it will.
+    ///
+    /// # Errors
+    /// `NotFound` when the job never was or is gone.
+    pub async fn explain_job(&self, job_id: impl Into<String>) -> Result<ExplainJobResponse, Error> {
+        let request = ExplainJobRequest { job_id: job_id.into() };
+        let send = |channel, request| async move { self.admin_service(channel).explain_job(request).await };
+        self.call(Repeat::Always, Duration::ZERO, request, send).await
     }
 
     /// Streams a backup of everything: the bytes of a file for `sluiced restore`, whole only when the

@@ -334,6 +334,7 @@ async fn batch_is_awaited_and_its_state_is_the_exit_code() {
         state: state.into(),
         jobs: 2,
         total_jobs: Some(2),
+        eta: None,
     };
     assert_eq!(code(&sluice(&fake, &["batch", "get", "--queue", "q", "b"], "").await), 3);
     for (last, expected) in [(BatchState::Completed, 0), (BatchState::Partial, 5), (BatchState::Failed, 5)] {

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use crate::engine::line::Line;
 use crate::engine::rate::Rates;
+use crate::engine::traffic::Traffic;
 use crate::id::JobId;
 use crate::ledger::batches::BatchId;
 use crate::queue::{Level, QueueRates};
@@ -33,6 +34,8 @@ pub(crate) struct Desk {
     /// Batches whose last job went, by when. Those that have jobs again are passed over when they come up.
     emptied: VecDeque<(Timestamp, BatchId)>,
     rates: Option<Box<Rates>>,
+    /// None: nothing came or went yet.
+    traffic: Option<Box<Traffic>>,
     /// Under which time this desk stands in the engine's order of forgetting.
     pub(crate) forget_at: Option<Timestamp>,
 }
@@ -65,6 +68,7 @@ impl Desk {
             buried: VecDeque::new(),
             emptied: VecDeque::new(),
             rates: None,
+            traffic: None,
             forget_at: None,
         }
     }
@@ -131,6 +135,20 @@ impl Desk {
     /// Its rates of late, per second.
     pub(crate) fn rates_at(&self, now: Timestamp) -> QueueRates {
         self.rates.as_ref().map_or_else(QueueRates::default, |rates| rates.per_second(now))
+    }
+
+    /// What came and went of late.
+    pub(crate) fn traffic(&self) -> Option<&Traffic> {
+        self.traffic.as_deref()
+    }
+
+    pub(crate) fn traffic_mut(&mut self, now: Timestamp) -> &mut Traffic {
+        self.traffic.get_or_insert_with(|| Box::new(Traffic::since(now)))
+    }
+
+    /// What a start put in did not come of late.
+    pub(crate) fn forget_traffic(&mut self) {
+        self.traffic = None;
     }
 
     pub(crate) fn rates_mut(&mut self) -> &mut Rates {

@@ -119,7 +119,9 @@ impl Engine {
             let token = LeaseToken(u64::from(job.deliveries));
             jobs.push(LeasedJob { job: self.view(job, now), token, lease_duration });
         }
-        self.index.desk(queue).rates_mut().count(Event::Dispatched, jobs.len(), now.engine);
+        let desk = self.index.desk(queue);
+        desk.rates_mut().count(Event::Dispatched, jobs.len(), now.engine);
+        desk.traffic_mut(now.engine).dispatch(jobs.len(), now.engine);
         effects.touch(queue);
         Leased { jobs, retry_after: None }
     }

@@ -84,6 +84,7 @@ impl Index {
         }
         for (queue, desk) in &mut index.desks {
             desk.sort();
+            desk.forget_traffic();
             desk.forget_at = desk.next_forget(&ledger.queue(*queue).record.settings);
             index.forget.set(*queue, None, desk.forget_at);
         }
@@ -191,6 +192,9 @@ impl Index {
         match job.state {
             JobState::Ready => {
                 desk.ready.insert(job.priority, job.sequence);
+                if job.deliveries == 0 {
+                    desk.traffic_mut(now).arrive(job.key, job.priority, now);
+                }
                 self.tree.push(desk.node, job.key, slot, job.priority, &Doors::of(ledger, job.queue, now));
             }
             JobState::Scheduled | JobState::Retrying | JobState::Leased => {

@@ -28,6 +28,7 @@ impl Engine {
                 Ok(Claim::Holds(slot)) => {
                     self.settle_cost(slot, ack.actual_cost, now, effects);
                     let queue = self.ledger.jobs.at(slot).queue;
+                    self.land(slot, now);
                     self.room.stir(self.ledger.jobs.at(slot), &self.ledger.keys);
                     self.index.unplace(&self.ledger, slot, now.engine);
                     self.record(Mutation::Acked { id: ack.id, result: ack.result }, now, effects);
@@ -140,6 +141,9 @@ impl Engine {
         now: Now,
         effects: &mut Effects,
     ) {
+        if cause != ReturnCause::Released {
+            self.land(slot, now);
+        }
         let job = self.ledger.jobs.at(slot);
         let (id, queue) = (job.id, job.queue);
         if matches!(next, Next::Dead | Next::Cancelled | Next::Expired) {
@@ -157,6 +161,15 @@ impl Engine {
             self.index.desk(queue).rates_mut().count(Event::Failed, 1, now.engine);
         }
         effects.touch(queue);
+    }
+
+    /// A job comes back that its worker had in hand: how long that was is known.
+    fn land(&mut self, slot: Slot, now: Now) {
+        let job = self.ledger.jobs.at(slot);
+        if let Some(start) = job.detail.as_ref().and_then(|detail| detail.start_time) {
+            let (queue, flight) = (job.queue, now.wall.since(start));
+            self.index.desk(queue).traffic_mut(now.engine).land(flight);
+        }
     }
 
     fn next_after(&self, nack: &Nack, slot: Slot, now: Now) -> (ReturnCause, Next) {

@@ -188,6 +188,7 @@ impl Engine {
             position: desk
                 .filter(|_| job.state == JobState::Ready)
                 .map(|desk| desk.ready.position(job.priority, job.sequence)),
+            eta: None,
             policy: self.policy(job),
             detail: job.detail.clone(),
             detail_at_rest: job.detail_at_rest,

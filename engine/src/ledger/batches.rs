@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::id::QueueId;
+use crate::id::{JobId, QueueId};
 use crate::job::JobState;
 use crate::name::BatchName;
 use crate::queue::{BatchRecord, BatchState, BatchView, StateCounts};
@@ -27,6 +27,8 @@ struct Batch {
     record: BatchRecord,
     /// Its jobs that are there.
     there: StateCounts,
+    /// The last job that came into it.
+    newest: JobId,
     /// Under which number it stands among the changes; 0: its record says nothing.
     change: u64,
 }
@@ -137,6 +139,19 @@ impl Batches {
         }
     }
 
+    /// A job is there that was not.
+    pub(crate) fn note(&mut self, id: BatchId, job: JobId) {
+        if id != BatchId::NONE {
+            let batch = self.at(id);
+            batch.newest = batch.newest.max(job);
+        }
+    }
+
+    /// The last job that came into a batch.
+    pub(crate) fn newest(&self, id: BatchId) -> JobId {
+        self.batches[id.0 as usize].newest
+    }
+
     pub(crate) fn leave(&mut self, id: BatchId, state: JobState) {
         if id != BatchId::NONE {
             self.at(id).there.remove(state);
@@ -165,7 +180,7 @@ impl Batches {
 
     fn begin(&mut self, record: BatchRecord) -> BatchId {
         let key = (record.queue, record.name.clone());
-        let batch = Batch { record, there: StateCounts::default(), change: 0 };
+        let batch = Batch { record, there: StateCounts::default(), newest: JobId(0), change: 0 };
         let id = BatchId(match self.free.pop() {
             Some(index) => {
                 self.batches[index as usize] = batch;

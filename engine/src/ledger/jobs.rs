@@ -170,6 +170,19 @@ impl Jobs {
         Some((slot, job))
     }
 
+    /// Jobs by id, from `from` back to the first.
+    pub(crate) fn iter_back_from(&self, from: JobId) -> impl Iterator<Item = (Slot, &Job)> {
+        self.pages
+            .range(..=from.0 / PAGE)
+            .rev()
+            .flat_map(|(_, page)| page.slots.iter().rev().copied())
+            .filter(|slot| *slot != NONE)
+            .filter_map(move |slot| {
+                let job = self.at(slot);
+                (job.id <= from).then_some((slot, job))
+            })
+    }
+
     /// Jobs by id, from `from` on.
     pub(crate) fn iter_from(&self, from: JobId) -> impl Iterator<Item = (Slot, &Job)> {
         self.pages
@@ -232,5 +245,7 @@ mod tests {
         assert!(jobs.remove(JobId(64)).is_none());
         let ids: Vec<u64> = jobs.iter_from(JobId(6)).map(|(_, job)| job.id.0).collect();
         assert_eq!(ids, [63, 128, 1_000_000]);
+        let back: Vec<u64> = jobs.iter_back_from(JobId(128)).map(|(_, job)| job.id.0).collect();
+        assert_eq!(back, [128, 63, 5]);
     }
 }

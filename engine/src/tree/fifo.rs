@@ -10,6 +10,8 @@ use crate::time::Timestamp;
 
 /// No job.
 const NONE: Slot = Slot::MAX;
+/// Jobs that returned, or that stand before one that did, that are counted one by one.
+const MAX_RETURNED_COUNTED: usize = 1_024;
 
 /// Jobs in order.
 #[derive(Debug)]
@@ -18,6 +20,8 @@ pub(super) struct Fifo {
     pub(super) since: Timestamp,
     head: Slot,
     tail: Slot,
+    /// How many jobs there are.
+    len: u32,
     /// No job in the list has a higher number.
     highest: u64,
     /// By their numbers.
@@ -33,29 +37,38 @@ pub(super) struct Link {
     /// Its neighbours, while it is in the list.
     previous: Slot,
     next: Slot,
+    /// Grows by one from each job of the list to the next that came: who is before a job is known without a walk.
+    number: u32,
 }
 
 impl Link {
     /// Of a job that is not in the tree.
-    pub(super) const ABSENT: Link = Link { lane: LaneId::NONE, previous: NONE, next: NONE };
+    pub(super) const ABSENT: Link = Link { lane: LaneId::NONE, previous: NONE, next: NONE, number: 0 };
 }
 
 impl Fifo {
     pub(super) const fn new(since: Timestamp) -> Fifo {
-        Fifo { since, head: NONE, tail: NONE, highest: 0, returned: None }
+        Fifo { since, head: NONE, tail: NONE, len: 0, highest: 0, returned: None }
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.head == NONE && self.returned.is_none()
     }
 
+    /// How many jobs there are.
+    pub(super) fn len(&self) -> u32 {
+        self.len
+    }
+
     /// Puts a job at its place.
     pub(super) fn insert(&mut self, links: &mut [Link], slot: Slot, sequence: u64) {
+        self.len += 1;
         if self.head == NONE {
             self.head = slot;
         } else if sequence > self.highest {
             links[self.tail as usize].next = slot;
             links[slot as usize].previous = self.tail;
+            links[slot as usize].number = links[self.tail as usize].number.wrapping_add(1);
         } else {
             self.returned.get_or_insert_default().insert(sequence, slot);
             return;
@@ -74,6 +87,7 @@ impl Fifo {
 
     /// Takes a job out, wherever it stands.
     pub(super) fn remove(&mut self, links: &mut [Link], slot: Slot, sequence: u64) {
+        self.len -= 1;
         if let Some(returned) = &mut self.returned
             && returned.remove(&sequence).is_some()
         {
@@ -83,6 +97,30 @@ impl Fifo {
             return;
         }
         self.unlink(links, slot);
+    }
+
+    /// How many jobs are before one that is here: exact but for jobs that were taken out from between, which are counted
+    /// as evenly spread, and for more than [`MAX_RETURNED_COUNTED`] that returned.
+    pub(super) fn before(&self, links: &[Link], slot: Slot, sequence_of: impl Fn(Slot) -> u64) -> u64 {
+        let sequence = sequence_of(slot);
+        let empty = BTreeMap::new();
+        let returned = self.returned.as_deref().unwrap_or(&empty);
+        let returned_before = returned.range(..sequence).take(MAX_RETURNED_COUNTED).count() as u64;
+        if returned.contains_key(&sequence) {
+            let mut at = self.head;
+            let mut listed = 0;
+            while at != NONE && listed < MAX_RETURNED_COUNTED as u64 && sequence_of(at) < sequence {
+                at = links[at as usize].next;
+                listed += 1;
+            }
+            return returned_before + listed;
+        }
+        let number = |slot: Slot| links[slot as usize].number;
+        let first = number(self.head);
+        let places = u64::from(number(self.tail).wrapping_sub(first)) + 1;
+        let listed = u64::from(self.len) - returned.len() as u64;
+        let passed = u64::from(number(slot).wrapping_sub(first));
+        returned_before + passed * listed / places
     }
 
     fn unlink(&mut self, links: &mut [Link], slot: Slot) {

@@ -1,5 +1,6 @@
 //! Nodes come with the first job of their key and go with the last.
 
+use super::crowd::{Crowd, CrowdId};
 use super::gate::{Facts, Place};
 use super::node::{Node, NodeId, Role};
 use super::{LaneId, Tree};
@@ -7,8 +8,8 @@ use crate::ledger::keys::KeyId;
 
 impl Node {
     /// The root of a queue, the inner node of the empty key; or a shared limit.
-    pub(super) fn root(number: u32) -> Node {
-        Node { queue: number, role: Role::Inner, ..Node::default() }
+    pub(super) fn root(number: u32, crowd: CrowdId) -> Node {
+        Node { queue: number, role: Role::Inner, crowd, ..Node::default() }
     }
 }
 
@@ -62,6 +63,7 @@ impl Tree {
         let before = std::mem::replace(&mut self.nodes[leaf].parent, inner);
         self.nodes[before].kids -= 1;
         self.nodes[inner].kids += 1;
+        self.move_crowd(leaf, inner);
         let best = self.best(leaf).expect("a leaf that was found has jobs");
         self.enter(leaf, best, since, facts);
         if !was_open {
@@ -78,7 +80,11 @@ impl Tree {
 
     fn grow(&mut self, parent: NodeId, role: Role, key: KeyId) -> NodeId {
         let queue = self.nodes[parent].queue;
-        let node = self.nodes.insert(Node { key, queue, role, parent, ..Node::default() });
+        let crowd = match role {
+            Role::Leaf => CrowdId::NONE,
+            Role::Inner => self.crowds.insert(Crowd::default()),
+        };
+        let node = self.nodes.insert(Node { key, queue, role, parent, crowd, ..Node::default() });
         self.nodes[parent].kids += 1;
         match key {
             KeyId::NONE => self.roots[queue as usize].leaf = node,
@@ -91,7 +97,10 @@ impl Tree {
     pub(super) fn forget(&mut self, node: NodeId) {
         debug_assert!(self.nodes[node].lanes == LaneId::NONE && self.nodes[node].standing.is_none());
         self.unpark(node);
-        let Node { key, queue, parent, .. } = self.nodes[node];
+        let Node { key, queue, parent, crowd, .. } = self.nodes[node];
+        if crowd != CrowdId::NONE {
+            self.crowds.remove(crowd);
+        }
         match key {
             KeyId::NONE => self.roots[queue as usize].leaf = NodeId::NONE,
             _ => self.directory.remove(&self.nodes, node),

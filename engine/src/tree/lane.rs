@@ -36,6 +36,14 @@ impl Content {
         }
     }
 
+    /// How many jobs a leaf has there.
+    pub(super) fn len(&self) -> u32 {
+        match self {
+            Content::Jobs(fifo) => fifo.len(),
+            Content::Ring(_) => 0,
+        }
+    }
+
     /// The child of an inner node whose turn it is.
     pub(super) fn turn(&mut self) -> &mut NodeId {
         match self {

@@ -1,5 +1,6 @@
 //! A node: a key, or a part of one, that has something ready.
 
+use super::crowd::CrowdId;
 use super::gate::Place;
 use super::lane::Lane;
 use super::slab::Id;
@@ -27,6 +28,8 @@ pub(crate) struct Node {
     pub(super) lanes: Id<Lane>,
     /// How many nodes have it as their parent, wherever they are.
     pub(super) kids: u32,
+    /// An inner node's: what is ready below it, counted.
+    pub(super) crowd: CrowdId,
     /// In which of the parent's rings it stands: that of the most urgent of its lanes. None while it is elsewhere.
     pub(super) standing: Option<Priority>,
     /// Where it is.

@@ -199,6 +199,30 @@ fn hundred_thousand_jobs_may_return_in_any_order() {
 }
 
 #[test]
+fn jobs_before_are_known_without_a_walk() {
+    let mut bench = Bench::new(Span::ZERO);
+    let pushed: Vec<u64> = (0..100).map(|_| bench.push("a", 4)).collect();
+    let before = |bench: &Bench, sequence: u64| {
+        let key = bench.keys.find(bench.tree.spot(bench.queue).queue, "a").unwrap();
+        let facts = Free { keys: &bench.keys, sequences: None, now: bench.now };
+        let priority = Priority::new(4).unwrap();
+        bench.tree.survey(bench.queue, key, priority, Some(sequence as Slot), &facts).before
+    };
+    let taken: Vec<u64> = (0..10).filter_map(|_| bench.pop()).collect();
+    assert_eq!((before(&bench, pushed[10]), before(&bench, pushed[60])), (0, 50));
+    bench.put("a", 4, taken[3]);
+    bench.put("a", 4, taken[1]);
+    assert_eq!(
+        (before(&bench, taken[3]), before(&bench, pushed[10]), before(&bench, pushed[60])),
+        (1, 2, 52)
+    );
+    // Those that go from between are counted as evenly spread.
+    (20..40).for_each(|at| bench.remove(pushed[at]));
+    assert!((30..=52).contains(&before(&bench, pushed[60])), "{}", before(&bench, pushed[60]));
+    assert_eq!(before(&bench, pushed[99]), 90 + 2 - 20 - 1);
+}
+
+#[test]
 fn low_priority_rises_by_one_with_each_step_of_ageing() {
     let mut bench = Bench::new(Span(100));
     let old = bench.push("a", 0);
@@ -262,7 +286,8 @@ fn live_key_costs_at_most_180_bytes_without_its_name() {
     // A table is half full just after it grew. A node with limits costs a gate besides.
     let entry = Directory::ENTRY_BYTES * 2;
     assert!(node + entry <= 180, "{node} + {entry}");
-    assert!(size_of::<Link>() <= 12);
+    // A number besides its neighbours: who is before it is told without a walk.
+    assert!(size_of::<Link>() <= 16);
 }
 
 const KEYS: [&str; 12] =
@@ -369,6 +394,61 @@ impl Race {
         }
     }
 
+    /// What is told of a job is what counting all jobs gives.
+    fn check_surveys(&self) {
+        let facts = Free { keys: &self.keys, sequences: Some(&self.sequences), now: self.now };
+        for (number, (node, model)) in (1..).zip(&self.queues) {
+            let Some(job) = model.jobs.iter().nth(model.jobs.len() / 2) else { continue };
+            let path = job.key.join("/");
+            let id = match &*path {
+                "" => KeyId::NONE,
+                path => self.keys.find(QueueId(number), path).unwrap(),
+            };
+            let priority = Priority::new(job.priority.into()).unwrap();
+            let survey = self.tree.survey(*node, id, priority, Some(job.slot), &facts);
+            let of_key = |of: u8| model.jobs.iter().filter(move |it| it.key == job.key && it.priority == of);
+            // Exact unless jobs were taken out from between: those are counted as evenly spread.
+            assert!(survey.before < of_key(job.priority).count() as u64, "{job:?} {survey:?}");
+            let above = (job.priority + 1..10).map(|of| of_key(of).count() as u64).sum::<u64>();
+            assert_eq!(survey.above, above, "{job:?} {survey:?}");
+            for step in &survey.steps {
+                self.check_step(step, job, model);
+            }
+        }
+    }
+
+    fn check_step(&self, step: &super::Step, job: &Job, model: &Model) {
+        let text = self.keys.text(step.key).to_string();
+        let at: Vec<&str> = text.split('/').filter(|segment| !segment.is_empty()).collect();
+        if !step.is_gated {
+            return;
+        }
+        let below = |it: &&Job| it.key.len() >= at.len() && it.key.iter().zip(&at).all(|(a, b)| a == b);
+        let all: Vec<&Job> = model.jobs.iter().filter(below).collect();
+        assert_eq!(step.jobs, all.len() as u64, "{text:?} {step:?}");
+        assert_eq!(step.cost, step.jobs);
+        // What hangs beside the way, by its child and priority.
+        let child = |it: &Job| it.key.get(at.len()).cloned();
+        let mut beside = std::collections::BTreeMap::new();
+        for it in all.iter().filter(|it| child(it) != child(job) && it.priority >= job.priority) {
+            *beside.entry((child(it), it.priority)).or_insert(0u32) += 1;
+        }
+        for (heaps, is_higher) in [(&step.higher, true), (&step.equal, false)] {
+            let expected = beside.iter().filter(|((_, of), _)| (*of > job.priority) == is_higher);
+            let expected: Vec<u32> = expected.map(|(_, jobs)| *jobs).collect();
+            let each = |(least, heap): &(u32, Heap)| vec![*least; heap.children as usize];
+            let mut least: Vec<u32> = heaps.iter().flat_map(each).collect();
+            let mut wanted: Vec<u32> = expected.iter().map(|jobs| 1 << jobs.ilog2()).collect();
+            least.sort_unstable();
+            wanted.sort_unstable();
+            assert_eq!(least, wanted, "{text:?} {step:?} {beside:?}");
+            let sum: u32 = heaps.iter().map(|(_, heap)| heap.jobs).sum();
+            assert_eq!(sum, expected.iter().sum::<u32>(), "{text:?} {step:?}");
+        }
+        let lower: u64 = step.lower.iter().map(|lower| lower.jobs).sum();
+        assert_eq!(lower, all.iter().filter(|it| it.priority < job.priority).count() as u64, "{step:?}");
+    }
+
     fn push(&mut self, queue: usize, job: Job) {
         let (node, model) = &mut self.queues[queue];
         let priority = Priority::new(job.priority.into()).unwrap();
@@ -414,6 +494,7 @@ proptest! {
         let mut race = Race::new(ageing);
         for step in steps {
             race.run(step);
+            race.check_surveys();
         }
         for queue in 0..2 {
             while race.pop(queue).is_some() {}
@@ -421,6 +502,7 @@ proptest! {
         }
         prop_assert_eq!(race.tree.nodes.len(), 2, "nodes outlived their jobs");
         prop_assert_eq!(race.tree.lanes.len(), 0, "lanes outlived their jobs");
+        prop_assert_eq!(race.tree.crowds.len(), 2, "crowds outlived their nodes");
     }
 
     #[test]

@@ -348,3 +348,31 @@ fn what_a_job_cost_is_settled_at_its_limit_too() {
     stage.ack_for(&held[0], Some(1));
     assert_eq!(stage.leased(waiting).unwrap().len(), 1);
 }
+
+#[test]
+fn limit_counts_in_what_is_foreseen_and_explained() {
+    let mut stage = shared(rate(1, 1));
+    let first = stage.enqueue_to(named("q1"), vec![job("a"); 31]);
+    assert_eq!(stage.lease_from(named("q1"), 1).len(), 1);
+    stage.wait_from(named("q1"), 1);
+    let last = JobId(first.0 + 30);
+    let range = |stage: &Stage| {
+        let eta = stage.engine.foresee(last, stage.now).unwrap().eta.unwrap();
+        (
+            eta.earliest.since(stage.now.wall).0 / SECOND.0,
+            eta.latest.map(|time| time.since(stage.now.wall).0 / SECOND.0),
+        )
+    };
+    let alone = range(&stage);
+    assert!(
+        (24..=30).contains(&alone.0) && alone.1.is_some_and(|latest| (30..40).contains(&latest)),
+        "{alone:?}"
+    );
+    // Another queue that is leased from takes every other turn.
+    stage.enqueue_to(named("q2"), vec![job("a"); 100]);
+    stage.wait_from(named("q2"), 1);
+    let beside = range(&stage);
+    assert!(beside.1.is_some_and(|latest| latest >= 55), "{beside:?}");
+    let gates = stage.engine.explain(last, stage.now).unwrap().gates;
+    assert_eq!(gates.last().map(|gate| (gate.gate.limit.clone(), gate.closed)), Some((Some(vendor()), true)));
+}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sluice_engine::{BatchState, BatchView};
+use sluice_engine::{BatchState, BatchView, Eta};
 use sluice_proto::v1;
 use tokio::time::Instant;
 use tonic::Request;
@@ -25,13 +25,20 @@ impl Rpc {
             patience.hand_back();
             view = self.final_batch(&call, wait).await?;
         }
-        Ok(convert::batch(&view))
+        let eta = if is_final(&view) { None } else { self.batch_eta(&call).await? };
+        Ok(convert::batch(&view, eta.as_ref()))
     }
 
     async fn batch(&self, call: &BatchCall) -> Result<BatchView, Failure> {
         let (queue, batch) = (call.queue.clone(), call.batch.clone());
         let view = self.handle.read(move |engine, _| engine.batch(&queue, &batch)).await?;
         view.ok_or_else(|| Failure::BatchNotFound(call.batch.to_string()))
+    }
+
+    /// When it will be done. Asked once, when the answer is due: it costs more than a look.
+    async fn batch_eta(&self, call: &BatchCall) -> Result<Option<Eta>, Failure> {
+        let (queue, batch) = (call.queue.clone(), call.batch.clone());
+        Ok(self.handle.read(move |engine, now| engine.batch_eta(&queue, &batch, now)).await?)
     }
 
     /// Looks again whenever something happened in the queue, until the batch is final or the time is up.

@@ -1,11 +1,13 @@
 //! The engine's words as the contract's. Total: whatever the engine says can be shown.
 
+mod explanation;
 mod gate;
 mod info;
 pub(super) mod job;
 mod queue;
 mod time;
 
+pub(super) use explanation::explanation;
 pub(super) use gate::{acquired, limit};
 pub(super) use info::server_info;
 pub(super) use job::{job, leased_job, state, state_of};

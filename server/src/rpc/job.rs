@@ -98,7 +98,7 @@ impl Rpc {
         let (views, places) = self
             .handle
             .read_and_locate(move |engine, now| {
-                let views: Vec<JobView> = ids.iter().filter_map(|id| engine.job(*id, now)).collect();
+                let views: Vec<JobView> = ids.iter().filter_map(|id| engine.foresee(*id, now)).collect();
                 let found = views.iter().map(|view| view.id).collect();
                 (views, found)
             })

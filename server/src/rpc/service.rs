@@ -198,6 +198,10 @@ impl AdminService for Rpc {
         )))
     }
 
+    async fn explain_job(&self, request: Request<v1::ExplainJobRequest>) -> Answer<v1::ExplainJobResponse> {
+        Ok(Response::new(self.do_explain_job(request.into_inner()).await?))
+    }
+
     type BackupStream = Messages<v1::BackupResponse>;
 
     async fn backup(&self, _request: Request<v1::BackupRequest>) -> Answer<Self::BackupStream> {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{batch_state, status::CountsView};
+use super::{batch_state, eta::EtaView, status::CountsView};
 use crate::{cli::output::Show, proto::GetBatchResponse};
 
 #[derive(Debug, Serialize)]
@@ -13,6 +13,8 @@ pub(in crate::cli) struct BatchView {
     #[serde(skip_serializing_if = "Option::is_none")]
     total_jobs: Option<u64>,
     jobs: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    eta: Option<EtaView>,
     counts: CountsView,
 }
 
@@ -24,6 +26,7 @@ impl BatchView {
             state: batch_state(batch.state),
             total_jobs: batch.total_jobs,
             jobs: batch.jobs,
+            eta: batch.eta.map(EtaView::from),
             counts: batch.counts.unwrap_or_default().into(),
         }
     }
@@ -44,6 +47,7 @@ impl Show for BatchView {
         "EXPIRED",
         "DROPPED",
         "DRAINED",
+        "EXPECTED",
     ];
 
     fn row(&self) -> Vec<String> {
@@ -63,6 +67,7 @@ impl Show for BatchView {
             counts.drained,
         ];
         row.extend(each.map(|count| count.to_string()));
+        row.push(self.eta.as_ref().map(EtaView::cell).unwrap_or_default());
         row
     }
 }

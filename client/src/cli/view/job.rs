@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{bytes, limit::GateView, outcome, queue::PolicyView, span, state, time};
+use super::{bytes, eta::EtaView, limit::GateView, outcome, queue::PolicyView, span, state, time};
 use crate::{
     cli::output::Show,
     proto::{Attempt, EnqueuedJob, Job, JobError, LeasedJob},
@@ -38,6 +38,8 @@ pub(in crate::cli) struct JobView {
     expire_time: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     queue_position: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    eta: Option<EtaView>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     blocked_by: Vec<GateView>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,6 +127,7 @@ impl From<Job> for JobView {
             lease_expire_time: job.lease_expire_time.as_ref().map(time),
             expire_time: job.expire_time.as_ref().map(time),
             queue_position: job.queue_position,
+            eta: job.eta.map(EtaView::from),
             blocked_by: job.blocked_by.into_iter().map(GateView::from).collect(),
             last_error: job.last_error.map(JobErrorView::from),
             attempt_history: job.attempt_history.into_iter().map(AttemptView::from).collect(),
@@ -143,6 +146,22 @@ impl From<Job> for JobView {
     }
 }
 
+impl JobView {
+    /// Its id, queue, key and state.
+    pub(super) fn summary(&self) -> Vec<String> {
+        [&self.job_id, &self.queue, &self.key, &self.state].map(String::clone).into()
+    }
+
+    pub(super) fn position(&self) -> String {
+        self.queue_position.map(|position| position.to_string()).unwrap_or_default()
+    }
+
+    /// When it is expected to run.
+    pub(super) fn expected(&self) -> String {
+        self.eta.as_ref().map(EtaView::cell).unwrap_or_default()
+    }
+}
+
 impl Show for JobView {
     const HEADER: &'static [&'static str] = &[
         "JOB",
@@ -154,6 +173,7 @@ impl Show for JobView {
         "ATTEMPTS",
         "POSITION",
         "WAITS-FOR",
+        "EXPECTED",
         "CREATED",
         "RUNS",
         "EXPIRES",
@@ -180,8 +200,9 @@ impl Show for JobView {
             self.key.clone(),
             self.batch_id.clone(),
             format!("{}/{}", self.attempts, self.max_attempts),
-            self.queue_position.map(|position| position.to_string()).unwrap_or_default(),
+            self.position(),
             self.blocked_by.first().map(GateView::cell).unwrap_or_default(),
+            self.expected(),
             text(&self.create_time),
             text(&self.run_time),
             text(&self.expire_time),

@@ -29,13 +29,14 @@ pub(super) struct WindowView {
     unit: String,
 }
 
-/// A closed gate.
+/// A gate on a job's way.
 #[derive(Debug, Serialize)]
 pub(super) struct GateView {
     kind: String,
     node: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     limit: String,
+    closed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     until_time: Option<String>,
     message: String,
@@ -108,6 +109,7 @@ impl From<Gate> for GateView {
             ),
             node: gate.node,
             limit: gate.limit,
+            closed: gate.closed,
             until_time: gate.until_time.as_ref().map(time),
             message: gate.message,
         }
@@ -119,6 +121,11 @@ impl GateView {
     pub(super) fn cell(&self) -> String {
         let until = self.until_time.as_ref().map(|time| format!(" until {time}")).unwrap_or_default();
         format!("{}{until}", self.message)
+    }
+
+    /// As [`GateView::cell`], beside gates that are open.
+    pub(super) fn line(&self) -> String {
+        format!("{}: {}", if self.closed { "closed" } else { "open" }, self.cell())
     }
 }
 

@@ -152,6 +152,13 @@ impl AdminService for Admin {
         Ok(Response::new(ListKeysResponse { keys, next_page_token }))
     }
 
+    async fn explain_job(
+        &self,
+        _: Request<ExplainJobRequest>,
+    ) -> Result<Response<ExplainJobResponse>, Status> {
+        missing()
+    }
+
     type BackupStream = tokio_stream::Empty<Result<BackupResponse, Status>>;
 
     async fn backup(&self, _: Request<BackupRequest>) -> Result<Response<Self::BackupStream>, Status> {

@@ -100,6 +100,15 @@ impl Meter {
         }
     }
 
+    /// Of a quota: when how many units in all may have gone from now on, if nothing else does. The times grow, and the last is
+    /// when the whole amount may.
+    pub(crate) fn frees(&self, window: &Window, now: Timestamp) -> Vec<(Timestamp, u64)> {
+        match self {
+            Meter::Rate(_) => Vec::new(),
+            Meter::Quota(quota) => quota.frees(part_span(window), u64::from(window.amount), now),
+        }
+    }
+
     /// So many units go through.
     pub(crate) fn charge(&mut self, window: &Window, units: u64, now: Timestamp) {
         match self {
@@ -195,6 +204,21 @@ impl Quota {
     /// Of a part that is not older than the latest by [`PARTS`] or more.
     fn count(&self, part: u64) -> u64 {
         if part + PARTS > self.part { self.counts[(part % PARTS) as usize] } else { 0 }
+    }
+
+    fn frees(&self, span: u64, amount: u64, now: Timestamp) -> Vec<(Timestamp, u64)> {
+        let part = part_of(span, now);
+        let mut sum = self.sum(part);
+        let mut frees = vec![(now, amount.saturating_sub(sum))];
+        let first = (part + 1).saturating_sub(PARTS);
+        for oldest in first..=self.part.min(part) {
+            let count = self.count(oldest);
+            if count > 0 {
+                sum -= count.min(sum);
+                frees.push((Timestamp((oldest + PARTS).saturating_mul(span)), amount.saturating_sub(sum)));
+            }
+        }
+        frees
     }
 
     fn charge(&mut self, span: u64, units: u64, now: Timestamp) {
@@ -330,6 +354,13 @@ mod tests {
                 now += wait;
                 let units = units.min(most);
                 let opens = meter.opens(&window, units, Timestamp(now));
+                if is_quota {
+                    let frees = meter.frees(&window, Timestamp(now));
+                    for units in 1..=u64::from(amount) {
+                        let free = frees.iter().find(|(_, free)| *free >= units).map(|(time, _)| *time);
+                        prop_assert_eq!(free, Some(meter.opens(&window, units, Timestamp(now))));
+                    }
+                }
                 let used: u64 = went.iter().map(|(_, units)| units).sum();
                 prop_assert!(used + units > most || opens.0 <= now, "closed though {used} of {most} are used");
                 if opens.0 > now && opens.0 - now < 300 {

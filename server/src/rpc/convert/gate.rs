@@ -1,8 +1,8 @@
 //! Limits, and why a job does not go.
 
 use sluice_engine::{
-    Acquired, Block, BlockKind, Capacity, LimitView, NodeSettings, NodeStatus, OverflowPolicy, Unit, Window,
-    WindowKind,
+    Acquired, Block, BlockKind, Capacity, GateView, Key, LimitName, LimitView, NodeSettings, NodeStatus,
+    OverflowPolicy, Unit, Window, WindowKind,
 };
 use sluice_proto::v1;
 
@@ -67,6 +67,37 @@ pub(super) fn node_status(node: &NodeStatus) -> v1::NodeStatus {
     }
 }
 
+/// A gate on a job's way, which may be open.
+pub(super) fn any_gate(view: &GateView) -> v1::Gate {
+    let gate = gate(&view.gate);
+    if view.closed {
+        return gate;
+    }
+    let what = match view.gate.kind {
+        BlockKind::Rate => "within the rate of",
+        BlockKind::Quota => "within the quota of",
+        BlockKind::InFlight => "fewer jobs than may be are in flight of",
+        BlockKind::Ordered => "no other job is under way of",
+        BlockKind::Frozen => "no worker said THROTTLED of",
+        BlockKind::Paused => "jobs are leased from",
+    };
+    v1::Gate {
+        closed: false,
+        until_time: None,
+        message: format!("{what} {}", node_name(&view.gate.key, view.gate.limit.as_ref())),
+        ..gate
+    }
+}
+
+/// A node as people call it.
+pub(super) fn node_name(key: &Key, limit: Option<&LimitName>) -> String {
+    match limit {
+        Some(limit) => format!("limit {limit}"),
+        None if key.is_empty() => "the queue".to_owned(),
+        None => format!("key {}", &**key),
+    }
+}
+
 /// A closed gate on a job's way.
 pub(super) fn gate(block: &Block) -> v1::Gate {
     let (kind, what) = match block.kind {
@@ -77,11 +108,7 @@ pub(super) fn gate(block: &Block) -> v1::Gate {
         BlockKind::Frozen => (v1::GateKind::Frozen, "a worker said THROTTLED of"),
         BlockKind::Paused => (v1::GateKind::Paused, "nothing is leased from"),
     };
-    let node = match &block.limit {
-        Some(limit) => format!("limit {limit}"),
-        None if block.key.is_empty() => "the queue".to_owned(),
-        None => format!("key {}", &*block.key),
-    };
+    let node = node_name(&block.key, block.limit.as_ref());
     v1::Gate {
         kind: kind as i32,
         node: block.key.to_string(),

@@ -3,6 +3,7 @@
 use sluice_engine::{Attempt, JobError, JobState, JobView, LeasedJob, RetryPolicy, ReturnCause};
 use sluice_proto::v1;
 
+use super::explanation::eta;
 use super::gate::gate;
 use super::time::{duration, timestamp};
 use crate::store::Body;
@@ -36,6 +37,7 @@ pub(in crate::rpc) fn job(view: JobView, body: Option<Body>, include_payload: bo
         batch_id: view.batch.as_deref().unwrap_or_default().to_owned(),
         idempotency_key: body.attributes.idempotency_key.into(),
         queue_position: view.position,
+        eta: view.eta.as_ref().map(eta),
         last_error: detail.error.map(|e| error(*e)),
         attempt_history: detail.history.into_iter().map(attempt).collect(),
         result: detail.result,
@@ -152,6 +154,7 @@ pub(in crate::rpc) mod tests {
             cost: Cost::new(3).unwrap(),
             blocks: Vec::new(),
             position: Some(4),
+            eta: None,
             policy: RetryPolicy::default(),
             detail: Some(Box::new(detail())),
             detail_at_rest: false,

@@ -1,12 +1,13 @@
 //! Queues and how they stand.
 
 use sluice_engine::{
-    BatchState, BatchView, Capacity, FlowHintPolicy, FlowHintStep, JobState, KeyRule, KeyStatus, Level,
+    BatchState, BatchView, Capacity, Eta, FlowHintPolicy, FlowHintStep, JobState, KeyRule, KeyStatus, Level,
     OverflowPolicy, QueueName, QueueRates, QueueStatus, QueueTotals, QueueVersion, QueueView, StateCounts,
     WallTime,
 };
 use sluice_proto::v1;
 
+use super::explanation::eta;
 use super::gate::{node, node_status};
 use super::job::retry_policy;
 use super::time::{duration, timestamp};
@@ -110,8 +111,8 @@ pub(in crate::rpc) fn key_status(status: &KeyStatus) -> v1::KeyStatus {
     }
 }
 
-/// How a batch stands.
-pub(in crate::rpc) fn batch(view: &BatchView) -> v1::GetBatchResponse {
+/// How a batch stands, and when it will be done.
+pub(in crate::rpc) fn batch(view: &BatchView, expected: Option<&Eta>) -> v1::GetBatchResponse {
     let state = match view.state {
         BatchState::Pending => v1::BatchState::Pending,
         BatchState::Running => v1::BatchState::Running,
@@ -122,6 +123,7 @@ pub(in crate::rpc) fn batch(view: &BatchView) -> v1::GetBatchResponse {
     v1::GetBatchResponse {
         counts: Some(counts(&view.counts)),
         state: state as i32,
+        eta: expected.map(eta),
         total_jobs: view.total,
         jobs: view.counts.sum(),
     }

@@ -6,7 +6,7 @@ use sluice_proto::v1::work_request::Message as Asked;
 use sluice_proto::v1::{
     Ack, AckRequest, AcquireLimitRequest, BackupRequest, BatchGetJobsRequest, CancelJobRequest,
     DeleteLimitRequest, DeleteQueueRequest, DrainRequest, EnqueueRequest, EnqueueStreamRequest,
-    ExtendLeaseRequest, GetBatchRequest, GetJobRequest, GetLimitRequest, GetQueueRequest,
+    ExplainJobRequest, ExtendLeaseRequest, GetBatchRequest, GetJobRequest, GetLimitRequest, GetQueueRequest,
     GetQueueStatusRequest, GetServerInfoRequest, JobFilter, JobState, KeyRule, LeaseExtension, LeaseRequest,
     Limit, ListJobsRequest, ListKeysRequest, ListLimitsRequest, ListQueuesRequest, Nack, NackReason,
     NackRequest, NodeSettings, PauseQueueRequest, PurgeJobsRequest, PutLimitRequest, PutQueueRequest, Queue,
@@ -112,6 +112,7 @@ pub(crate) fn good(method: &MethodDescriptor, world: &World) -> DynamicMessage {
         "BatchGetJobs" => {
             BatchGetJobsRequest { job_ids: vec![world.ready.clone()], ..Default::default() }.encode_to_vec()
         }
+        "ExplainJob" => ExplainJobRequest { job_id: world.ready.clone() }.encode_to_vec(),
         "CancelJob" => CancelJobRequest { job_id: world.ready.clone() }.encode_to_vec(),
         "UpdateJob" => {
             UpdateJobRequest { job_id: world.ready.clone(), priority: Some(4), ..Default::default() }
@@ -279,6 +280,7 @@ fn jobs() -> Vec<Row> {
         ),
         free("BatchGetJobs", "include_payload", "yes and no are both good"),
         row("BatchGetJobs", "wait_timeout", waits()),
+        row("ExplainJob", "job_id", job_ids()),
         row("CancelJob", "job_id", job_ids()),
         row("UpdateJob", "job_id", job_ids()),
         row(
