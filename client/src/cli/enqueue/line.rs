@@ -148,7 +148,7 @@ mod tests {
         let line = r#"{"payload":"x","key":"a/b","priority":9,"cost":3,"delay":"5s","ttl":"1h",
             "idempotency_key":"once","batch_id":"b7","labels":{"k":"v"},
             "content_type":"text/plain","retry_policy":{"max_attempts":3,"initial_backoff":"100ms",
-            "multiplier":1.5,"max_backoff":"1m","jitter":0}}"#;
+            "multiplier":1.5,"max_backoff":"1m","jitter":0},"bypass_limits":true}"#;
         let span = |seconds, nanos| Some(prost_types::Duration { seconds, nanos });
         let expected = JobSpec {
             payload: "x".into(),
@@ -167,6 +167,7 @@ mod tests {
                 max_backoff: span(60, 0),
                 jitter: Some(0.0),
             }),
+            bypass_limits: true,
             labels: HashMap::from([("k".to_owned(), "v".to_owned())]),
             content_type: "text/plain".to_owned(),
         };
