@@ -2,11 +2,9 @@
 
 use sluice_engine::*;
 
-use crate::stage::{SECOND, Stage, cost_rate, dear, job, of_keys, of_queue, queue, quota, rate, slots};
-
-fn ordered() -> NodeSettings {
-    NodeSettings { ordered: true, ..NodeSettings::default() }
-}
+use crate::stage::{
+    SECOND, Stage, cost_rate, dear, job, of_keys, of_queue, ordered, queue, quota, rate, slots,
+};
 
 #[test]
 fn burst_goes_at_once_and_then_one_at_a_time_to_the_nanosecond() {

@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod ageing;
 #[path = "../driver/mod.rs"]
 mod driver;
 mod example;
@@ -13,11 +14,14 @@ mod harness;
 mod judge;
 mod log;
 mod node;
+mod order;
 mod setting;
 mod stage;
 mod step;
 mod tally;
 mod turn;
+mod until;
+mod wake;
 mod world;
 
 use proptest::prelude::*;
