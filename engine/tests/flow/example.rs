@@ -107,6 +107,17 @@ fn cheap_jobs_go_at_once_when_the_dear_one_before_them_is_given_up() {
 }
 
 #[test]
+fn job_that_comes_back_before_the_dear_one_does_not_wait_for_it() {
+    let mut stage = Stage::with(of_keys([("a", cost_rate(1, 5))]));
+    let first = stage.enqueue(vec![dear("a", 1), dear("a", 5)]);
+    let held = stage.lease(1).remove(0);
+    let waiting = stage.wait(1);
+    assert_eq!(stage.leased(waiting), None, "what is left is kept for the dear one");
+    stage.nack(&held, NackReason::Released);
+    assert_eq!(stage.leased(waiting).unwrap()[0].id, first);
+}
+
+#[test]
 fn what_is_reserved_for_an_aged_job_is_free_when_nothing_ages_any_more() {
     let ageing = |span| QueuePatch { priority_ageing: Some(span), ..QueuePatch::default() };
     let mut stage = Stage::with(of_keys([("a", cost_rate(1, 5))]));
