@@ -7,12 +7,13 @@ mod header;
 mod option;
 mod request;
 mod retry_after;
+mod scope;
 mod status;
 
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, header::RETRY_AFTER};
+use http::{HeaderMap, HeaderName, Request, header::RETRY_AFTER};
 use http_body_util::Full;
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -33,6 +34,8 @@ pub(super) struct Http {
     target: Target,
     meanings: Meanings,
     timeout: Duration,
+    /// Where a service says which level it was too much for.
+    scope_header: Option<HeaderName>,
 }
 
 impl Http {
@@ -51,6 +54,7 @@ impl Http {
             target: Target::new(url, options.own_headers()?)?,
             meanings: options.meanings()?,
             timeout: options.request_timeout,
+            scope_header: options.throttle_scope_header.clone(),
         })
     }
 
@@ -65,8 +69,8 @@ impl Http {
         let job_id = &delivery.job.job_id;
         match &outcome {
             Outcome::Done(_) => {}
-            Outcome::Throttled { retry_after, failure: Failure { error, code, .. } } => {
-                tracing::info!(job_id, code, error, ?retry_after, "throttled");
+            Outcome::Throttled { retry_after, failure: Failure { error, code, throttle_scope, .. } } => {
+                tracing::info!(job_id, code, error, ?retry_after, throttle_scope, "throttled");
             }
             Outcome::Failed(Failure { error, code, .. }) => {
                 tracing::warn!(job_id, code, error, "failed");
@@ -104,13 +108,14 @@ impl Http {
         };
         let (head, body) = response.into_parts();
         let retry_after = wait(&head.headers);
+        let throttle_scope = scope::throttle_scope(&head.headers, self.scope_header.as_ref());
         let mut beginning = Beginning::default();
         let broken = match timeout_at(deadline, beginning.read(body)).await {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(failure::broken_body(&error)),
             Err(_) => Some(failure::timed_out(self.timeout)),
         };
-        Ok(Answer { status: head.status, retry_after, body: beginning, broken })
+        Ok(Answer { status: head.status, retry_after, throttle_scope, body: beginning, broken })
     }
 }
 
