@@ -170,6 +170,9 @@ impl Tree {
         if made {
             self.better(leaf, priority, facts);
             self.up(leaf, facts);
+        } else if self.lanes[lane].content.jobs().first(|slot| facts.sequence(slot)) == slot {
+            // It came back to its old place, before a job that something may be reserved for.
+            self.void_from(leaf, facts);
         }
     }
 

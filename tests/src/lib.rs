@@ -12,6 +12,7 @@ pub mod cli;
 pub mod downstream;
 pub mod history;
 pub mod http;
+pub mod idle;
 pub mod judge;
 pub mod load;
 pub mod nginx;

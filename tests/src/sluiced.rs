@@ -250,6 +250,19 @@ impl Sluiced {
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1_024
     }
 
+    /// The time that its threads have spent on processors.
+    #[must_use]
+    pub fn processor_time(&self) -> Duration {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid().as_raw_nonzero())).unwrap();
+        let times = tasks.filter_map(|task| {
+            // One may end meanwhile.
+            let stat = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+            let nanos = stat.split(' ').next().expect("a split gives something").parse().unwrap();
+            Some(Duration::from_nanos(nanos))
+        });
+        times.sum()
+    }
+
     fn pid(&self) -> Pid {
         let id = self.child.as_ref().and_then(Child::id).expect("sluiced runs");
         Pid::from_raw(i32::try_from(id).unwrap()).unwrap()

@@ -29,7 +29,7 @@ use crate::{Delivery, Outcome, Summary, Worker};
 /// x-sluice-queue, x-sluice-key, x-sluice-attempt (1 for the first) and x-sluice-label-NAME for each
 /// label. In the last three, what no header can hold is percent-encoded, and so is %. Status 2xx acks, and the body is the
 /// job's result (the first 64 KiB). 429 and 503 are THROTTLED, for as long as retry-after says (seconds or
-/// a date; at most a day; default 1 s). Other 4xx are REJECTED, but 408, 409 and 425. These, any other status, and
+/// a date; at most a day; default 1 s), at the level that a header of your choice names. Other 4xx are REJECTED, but 408, 409 and 425. These, any other status, and
 /// no answer are FAILED. The error is the first line of the body, its code HTTP_404 and the like, TIMEOUT, CONNECT,
 /// NETWORK or ABORTED. With --cost-header the service says in that header of any answer what the request cost.
 #[derive(Debug, Args)]

@@ -179,11 +179,13 @@ async fn command_works_until_the_queue_is_empty() {
 async fn work_has_one_means_and_its_options_make_sense() {
     const URL: &str = "http://127.0.0.1:9/hook";
     let fake = Fake::start().await;
-    let wrong: [(&[&str], &str); 14] = [
+    let wrong: [(&[&str], &str); 16] = [
         (&[], "--exec <CMD>|--http <URL>"),
         (&["--exec", "true", "--http", URL], "cannot be used with"),
         (&["--exec", "true", "--header", "a: b"], "cannot be used with"),
         (&["--exec", "true", "--throttled-status", "413"], "cannot be used with"),
+        (&["--exec", "true", "--throttle-scope-header", "X-Scope"], "cannot be used with"),
+        (&["--http", URL, "--throttle-scope-header", "X Scope"], "a character that none can have"),
         (&["--http", "https://example.com/hook"], "http:// only"),
         (&["--http", "127.0.0.1:9"], "not a URL"),
         (&["--http", URL, "--request-timeout", "0"], "1ms to 1h"),

@@ -2,11 +2,9 @@
 
 use sluice_engine::*;
 
-use crate::stage::{SECOND, Stage, cost_rate, dear, job, of_keys, of_queue, queue, quota, rate, slots};
-
-fn ordered() -> NodeSettings {
-    NodeSettings { ordered: true, ..NodeSettings::default() }
-}
+use crate::stage::{
+    SECOND, Stage, cost_rate, dear, job, of_keys, of_queue, ordered, queue, quota, rate, slots,
+};
 
 #[test]
 fn burst_goes_at_once_and_then_one_at_a_time_to_the_nanosecond() {
@@ -106,6 +104,17 @@ fn cheap_jobs_go_at_once_when_the_dear_one_before_them_is_given_up() {
         stage.ask(give_up(JobId(first.0 + 1)));
         assert_eq!(stage.leased(waiting).unwrap()[0].id, JobId(first.0 + 2));
     }
+}
+
+#[test]
+fn job_that_comes_back_before_the_dear_one_does_not_wait_for_it() {
+    let mut stage = Stage::with(of_keys([("a", cost_rate(1, 5))]));
+    let first = stage.enqueue(vec![dear("a", 1), dear("a", 5)]);
+    let held = stage.lease(1).remove(0);
+    let waiting = stage.wait(1);
+    assert_eq!(stage.leased(waiting), None, "what is left is kept for the dear one");
+    stage.nack(&held, NackReason::Released);
+    assert_eq!(stage.leased(waiting).unwrap()[0].id, first);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sluice_engine::*;
 
 use crate::node::{Spot, way};
+use crate::until::untils_are_true;
 use crate::world::{Known, World};
 
 /// READY jobs that nothing tells apart: their key, cost and priority, and whether they bypass limits.
@@ -16,18 +17,27 @@ pub(crate) struct Outlook<'a> {
     queue: QueueId,
     now: Now,
     kinds: BTreeSet<Kind>,
+    /// Those of which one is the first of its key and priority.
+    firsts: BTreeSet<Kind>,
     blocks: BTreeMap<(Key, u64, bool), Vec<Block>>,
 }
 
 impl<'a> Outlook<'a> {
     pub(crate) fn new(world: &'a World, engine: &Engine, queue: QueueId, now: Now) -> Outlook<'a> {
         let (mut kinds, mut blocks) = (BTreeSet::new(), BTreeMap::new());
+        let mut lanes = BTreeMap::<(Key, u8), (u64, Kind)>::new();
         for (id, job) in world.ready(queue) {
             let ask = || engine.job(id, now).unwrap().blocks;
             blocks.entry((job.key.clone(), job.cost, job.bypass_limits)).or_insert_with(ask);
-            kinds.insert((job.key.clone(), job.cost, job.priority, job.bypass_limits));
+            let kind = (job.key.clone(), job.cost, job.priority, job.bypass_limits);
+            let lane = lanes.entry((job.key.clone(), job.priority)).or_insert((job.sequence, kind.clone()));
+            if job.sequence < lane.0 {
+                *lane = (job.sequence, kind.clone());
+            }
+            kinds.insert(kind);
         }
-        Outlook { world, queue, now, kinds, blocks }
+        let firsts = lanes.into_values().map(|(_, kind)| kind).collect();
+        Outlook { world, queue, now, kinds, firsts, blocks }
     }
 
     /// The engine says what stands in the way: all of it, and nothing else.
@@ -73,6 +83,7 @@ impl<'a> Outlook<'a> {
                 "{said} of {kind:?} close {spot:?} for {cost} at {now:?}, not {must} to {may}: {tallies:?}"
             );
         }
+        untils_are_true(spot, cost, &tallies, blocks, self.now);
     }
 
     /// Whether windows let jobs of a key through whatever went before; none: nobody can know.
@@ -118,8 +129,8 @@ impl<'a> Outlook<'a> {
         &self.blocks[&(key.clone(), *cost, *bypasses)]
     }
 
-    /// Whether a node on its way may be kept for a dearer job: one that is no less urgent, and for which this is the
-    /// deepest closed one.
+    /// Whether a node on its way may be kept for a dearer job: the first of its key and priority, one that is no less
+    /// urgent, and for which this is the deepest closed one.
     fn is_behind(&self, kind: &Kind) -> bool {
         let (key, cost, priority, bypasses) = kind;
         if *bypasses && !self.blocks_of(kind).iter().any(is_window) {
@@ -132,7 +143,7 @@ impl<'a> Outlook<'a> {
             let is_on_its_way = first.is_some_and(|block| is_window(block) && key.is_under(&block.key));
             dear.1 > *cost && (dear.2 >= *priority || ages) && is_on_its_way
         };
-        self.kinds.iter().any(is_kept_for)
+        self.firsts.iter().any(is_kept_for)
     }
 }
 

@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod ageing;
 #[path = "../driver/mod.rs"]
 mod driver;
 
@@ -15,6 +16,7 @@ mod harness;
 mod judge;
 mod log;
 mod node;
+mod order;
 mod setting;
 mod settle;
 mod shared;
@@ -23,6 +25,8 @@ mod stage;
 mod step;
 mod tally;
 mod turn;
+mod until;
+mod wake;
 mod world;
 
 use proptest::prelude::*;

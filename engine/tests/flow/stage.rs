@@ -58,6 +58,11 @@ pub(crate) fn slots(max_in_flight: u32) -> NodeSettings {
     NodeSettings { max_in_flight: Some(max_in_flight), ..NodeSettings::default() }
 }
 
+/// One after another.
+pub(crate) fn ordered() -> NodeSettings {
+    NodeSettings { ordered: true, ..NodeSettings::default() }
+}
+
 fn windowed(kind: WindowKind, amount: u32, period: Span, unit: Unit) -> NodeSettings {
     NodeSettings { windows: vec![Window { kind, amount, period, unit }], ..NodeSettings::default() }
 }

@@ -9,7 +9,7 @@ use crate::cases;
 use crate::stage::{Held, Stage, job, of_keys, quota, rate, slots};
 
 /// One limit, which the keys share.
-fn limit() -> impl Strategy<Value = NodeSettings> {
+pub(crate) fn limit() -> impl Strategy<Value = NodeSettings> {
     prop_oneof![
         (1..20_u32, 1..6_u32).prop_map(|(amount, burst)| rate(amount, burst)),
         (1..6_u32, 1..2_000_u64).prop_map(|(amount, millis)| quota(amount, Span::from_millis(millis))),

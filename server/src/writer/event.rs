@@ -1,6 +1,8 @@
 //! Tells the log what happened to queues, once it is durable. What happens to every job, such as being
 //! leased, is not told: statistics count it.
 
+use std::collections::BTreeMap;
+
 use sluice_engine::{Engine, JobId, Level, Mutation, Next, Now, QueueId};
 use tracing::{info, warn};
 
@@ -12,6 +14,7 @@ const MAX_DEAD_TOLD: usize = 16;
 pub(super) fn tell(mutations: &[Mutation], engine: &Engine, now: Now) {
     let mut dead = 0;
     let mut requeued = Vec::new();
+    let mut frozen = BTreeMap::<QueueId, usize>::new();
     for mutation in mutations {
         match mutation {
             Mutation::QueuePut { name, version, .. } => info!(queue = %name, version, "queue put"),
@@ -29,6 +32,7 @@ pub(super) fn tell(mutations: &[Mutation], engine: &Engine, now: Now) {
             Mutation::Dropped { jobs } => info!(jobs = jobs.len(), "jobs dropped to make room"),
             Mutation::Expired { jobs } => info!(jobs = jobs.len(), "jobs expired"),
             Mutation::LimitDeleted { limit } => info!(limit = limit.0, "limit deleted"),
+            Mutation::Frozen { queue, .. } => *frozen.entry(*queue).or_default() += 1,
             Mutation::QueueDeleted { queue } => info!(queue = name(*queue, engine), "queue deleted"),
             _ => {}
         }
@@ -37,6 +41,10 @@ pub(super) fn tell(mutations: &[Mutation], engine: &Engine, now: Now) {
         info!(jobs = dead - MAX_DEAD_TOLD, "more jobs dead");
     }
     tell_requeued(&requeued, engine, now);
+    // Which nodes is not for logs: their names are keys.
+    for (queue, times) in frozen {
+        info!(queue = name(queue, engine), times, "downstream throttles: frozen");
+    }
 }
 
 /// Tells of queues that fill or empty.

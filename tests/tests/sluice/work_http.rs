@@ -193,6 +193,35 @@ async fn statuses_of_the_list_throttle_too() {
 }
 
 #[tokio::test]
+async fn header_names_the_level_that_it_was_too_much_for() {
+    let wait = Duration::from_secs(3);
+    // What the service says of the first job, and what waits for it.
+    let cases: [(&str, &[&str]); 4] =
+        [("0", &["bot1/b", "bot2/a"]), ("1", &["bot1/b"]), ("2", &[]), ("the bot", &[])];
+    let cases = cases.map(|(scope, waits)| async move {
+        let (server, queue) = queue_of_two_attempts().await;
+        let downstream = Downstream::start(move |call| match (call.before, &call.body[..]) {
+            (0, b"bot1/a") => Answer::new(429).header("retry-after", "3").header("x-scope", scope),
+            _ => Answer::new(200),
+        })
+        .await;
+        let keys = ["bot1/a", "bot1/b", "bot2/a"];
+        let ids = queue.enqueue(keys.map(|key| spec::keyed(key, key)).into()).await;
+        work(&server, &downstream, &["--throttle-scope-header", "X-Scope"]).await;
+        let calls = downstream.calls();
+        assert_eq!((calls.len(), &calls[0].body[..]), (4, &b"bot1/a"[..]), "{scope}");
+        for call in &calls[1..] {
+            let key = call.headers["x-sluice-key"].as_str();
+            let is_late = call.time.duration_since(calls[0].time).unwrap() >= wait;
+            assert_eq!(is_late, key == "bot1/a" || waits.contains(&key), "{key} after {scope}");
+        }
+        let job = queue.job(&ids[0]).await;
+        assert_eq!((job.state(), job.attempts), (JobState::Completed, 0));
+    });
+    futures::future::join_all(cases).await;
+}
+
+#[tokio::test]
 async fn refused_job_is_dead_at_once_with_its_status_and_first_line() {
     let (server, queue) = queue_of_two_attempts().await;
     let downstream = Downstream::start(|_| Answer::new(404).body("\nno such chat\nat all")).await;

@@ -8,6 +8,7 @@ mod header;
 mod option;
 mod request;
 mod retry_after;
+mod scope;
 mod status;
 
 use std::time::{Duration, SystemTime};
@@ -36,6 +37,8 @@ pub(super) struct Http {
     timeout: Duration,
     /// What of an answer says what the request cost.
     cost_header: Option<HeaderName>,
+    /// Where a service says which level it was too much for.
+    scope_header: Option<HeaderName>,
 }
 
 impl Http {
@@ -55,6 +58,7 @@ impl Http {
             meanings: options.meanings()?,
             timeout: options.request_timeout,
             cost_header: options.cost_header.clone(),
+            scope_header: options.throttle_scope_header.clone(),
         })
     }
 
@@ -69,8 +73,8 @@ impl Http {
         let job_id = &delivery.job.job_id;
         match &outcome {
             Outcome::Done(_) | Outcome::Costing { .. } => {}
-            Outcome::Throttled { retry_after, failure: Failure { error, code, .. } } => {
-                tracing::info!(job_id, code, error, ?retry_after, "throttled");
+            Outcome::Throttled { retry_after, failure: Failure { error, code, throttle_scope, .. } } => {
+                tracing::info!(job_id, code, error, ?retry_after, throttle_scope, "throttled");
             }
             Outcome::Failed(Failure { error, code, .. }) => {
                 tracing::warn!(job_id, code, error, "failed");
@@ -114,13 +118,14 @@ impl Http {
         let (head, body) = response.into_parts();
         let retry_after = wait(&head.headers);
         let cost = self.cost_header.as_ref().and_then(|name| cost::of(&head.headers, name));
+        let throttle_scope = scope::throttle_scope(&head.headers, self.scope_header.as_ref());
         let mut beginning = Beginning::default();
         let broken = match timeout_at(deadline, beginning.read(body)).await {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(failure::broken_body(&error)),
             Err(_) => Some(failure::timed_out(self.timeout)),
         };
-        Ok(Answer { status: head.status, retry_after, cost, body: beginning, broken })
+        Ok(Answer { status: head.status, retry_after, cost, throttle_scope, body: beginning, broken })
     }
 }
 

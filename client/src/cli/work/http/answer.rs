@@ -21,6 +21,8 @@ pub(super) struct Answer {
     pub(super) retry_after: Option<Duration>,
     /// What the request cost, if the service said so.
     pub(super) cost: Option<u32>,
+    /// Which level it was too much for, if the service said so.
+    pub(super) throttle_scope: String,
     pub(super) body: Beginning,
     /// Why the body did not come to its end.
     pub(super) broken: Option<Failure>,
@@ -40,7 +42,10 @@ impl Answer {
             (meaning, _) => {
                 let failure = failure(self.status, &self.body.bytes);
                 match meaning {
-                    Meaning::Throttled => Outcome::Throttled { retry_after: self.retry_after, failure },
+                    Meaning::Throttled => {
+                        let failure = Failure { throttle_scope: self.throttle_scope, ..failure };
+                        Outcome::Throttled { retry_after: self.retry_after, failure }
+                    }
                     Meaning::Rejected => Outcome::Rejected(failure),
                     Meaning::Failed | Meaning::Done => Outcome::Failed(failure),
                 }
@@ -74,6 +79,7 @@ mod tests {
             status: StatusCode::from_u16(status).unwrap(),
             retry_after: WAIT,
             cost: None,
+            throttle_scope: String::new(),
             body: Beginning { bytes: body.into(), is_cut: false },
             broken: None,
         }
@@ -99,6 +105,18 @@ mod tests {
         let throttled = |code| Outcome::Throttled { retry_after: WAIT, failure: failure(code) };
         assert_eq!(outcome(429, body), throttled("HTTP_429"));
         assert_eq!(outcome(503, body), throttled("HTTP_503"));
+    }
+
+    #[test]
+    fn level_is_told_of_those_alone_that_mean_slow_down() {
+        let of = |status| Answer { throttle_scope: "1".to_owned(), ..answer(status, "x") };
+        let failure = |status| match of(status).into_outcome(&Meanings::default()) {
+            Outcome::Throttled { failure, .. } | Outcome::Failed(failure) | Outcome::Rejected(failure) => {
+                failure
+            }
+            Outcome::Done(_) => panic!("{status} is no success"),
+        };
+        assert_eq!([429, 503, 500, 404].map(|status| failure(status).throttle_scope), ["1", "1", "", ""]);
     }
 
     #[test]

@@ -6,7 +6,6 @@ use clap::{Args, value_parser};
 use http::{HeaderMap, HeaderName};
 
 use super::{
-    cost,
     header::{self, Own},
     status::{CHANGEABLE, Meanings},
 };
@@ -38,8 +37,13 @@ pub(in crate::cli::work) struct HttpOptions {
     rejected_status: Vec<u16>,
     /// The header of answers that says what the request cost in the end, where limits count cost, such as x-used-tokens:
     /// a whole number. An answer without it cost what its job reserved. Default: none.
-    #[arg(long, value_name = "NAME", requires = "http", conflicts_with = "exec", help_heading = HEADING, value_parser = cost::name)]
+    #[arg(long, value_name = "NAME", requires = "http", conflicts_with = "exec", help_heading = HEADING, value_parser = header_name)]
     pub(super) cost_header: Option<HeaderName>,
+    /// A header of answers that mean slow down, such as X-RateLimit-Scope, that names the level it was too much for by a
+    /// number of key segments: 0 the queue, 1 what begins with the first segment, up to 3. Without it, or with anything
+    /// else in it, it is the job's key. Default: none is read.
+    #[arg(long, value_name = "NAME", requires = "http", conflicts_with = "exec", help_heading = HEADING, value_parser = header_name)]
+    pub(super) throttle_scope_header: Option<HeaderName>,
 }
 
 impl HttpOptions {
@@ -57,9 +61,21 @@ fn request_timeout(text: &str) -> Result<Duration, String> {
     if (MIN_TIMEOUT..=MAX_TIMEOUT).contains(&timeout) { Ok(timeout) } else { Err("1ms to 1h".to_owned()) }
 }
 
+fn header_name(text: &str) -> Result<HeaderName, String> {
+    HeaderName::try_from(text).map_err(|_| "a header's name has a character that none can have".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn name_of_a_header_is_one() {
+        assert_eq!(header_name("X-RateLimit-Scope").unwrap(), "x-ratelimit-scope");
+        for wrong in ["", "a b", "a:", "ü"] {
+            assert!(header_name(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn timeout_is_bounded() {
