@@ -9,6 +9,7 @@ mod desk;
 mod doors;
 mod due;
 mod enqueue;
+mod feedback;
 mod freeze;
 mod history;
 mod index;
@@ -21,6 +22,7 @@ mod room;
 mod settle;
 mod view;
 mod waiting;
+mod witness;
 
 use crate::bound::{DEFAULT_IDEMPOTENCY_KEYS, MAX_NODES_RESTATED, MAX_WAKES_PER_STEP};
 use crate::command::Command;
@@ -28,6 +30,7 @@ use crate::engine::doors::Doors;
 use crate::engine::index::Index;
 use crate::engine::room::WaitingRoom;
 use crate::engine::waiting::Waiting;
+use crate::engine::witness::Witnesses;
 use crate::id::{JobId, QueueId, Ticket};
 use crate::job::JobView;
 use crate::ledger::{Ledger, Uncovered};
@@ -86,6 +89,8 @@ pub struct Engine {
     just_deleted: bool,
     /// Queues where a job became ready in this step: a waiting lease may take it.
     stirred: Vec<QueueId>,
+    /// Who was told off by the downstream of late.
+    witnesses: Witnesses,
 }
 
 impl Engine {
@@ -110,6 +115,7 @@ impl Engine {
             clearing: None,
             just_deleted: false,
             stirred: Vec::new(),
+            witnesses: Witnesses::default(),
         }
     }
 

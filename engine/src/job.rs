@@ -128,6 +128,8 @@ pub struct Detail {
     pub start_time: Option<WallTime>,
     /// When it ended.
     pub end_time: Option<WallTime>,
+    /// While LEASED: since when, by the clock that does not jump. Else 0.
+    pub leased_at: Timestamp,
     /// The last error of this life.
     pub error: Option<Box<JobError>>,
     /// The deliveries of this life that were not acknowledged, oldest first, the last
@@ -265,6 +267,10 @@ pub enum BlockKind {
     Frozen,
     /// The queue is paused.
     Paused,
+    /// Too much of what went through failed.
+    Breaker,
+    /// The rate that was learned from the downstream.
+    Adapted,
 }
 
 /// A job in a worker's hands.

@@ -9,6 +9,7 @@ pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod requests;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -18,8 +19,8 @@ use crate::command::RequestKey;
 use crate::id::{JobId, LeaseToken, QueueId};
 use crate::job::{Attempt, Cost, Due, JobError, JobRecord, JobSpec, JobState, Start};
 use crate::ledger::batches::{BatchId, Batches};
-use crate::ledger::flow::{Flow, GateId};
-pub use crate::ledger::flow::{Meter, NodeState, Quota};
+pub use crate::ledger::flow::{Adaptation, Breaker, BreakerState, Feedback, Meter, NodeState, Phase, Quota};
+use crate::ledger::flow::{Answers, Flow, GateId};
 use crate::ledger::idempotency::Idempotency;
 pub use crate::ledger::idempotency::IdempotencyRecord;
 use crate::ledger::jobs::{Job, Jobs, Slot};
@@ -88,6 +89,8 @@ pub(crate) struct Queue {
     gates: u32,
     /// Whether its settings limit any node.
     limited: bool,
+    /// What came back of late.
+    answers: Cell<Answers>,
 }
 
 /// Which facts already include the mutation at hand: a replay meets records that are younger than the log.
@@ -312,6 +315,7 @@ impl Ledger {
                     gate: GateId::NONE,
                     gates: 0,
                     limited,
+                    answers: Cell::default(),
                 };
                 self.queues.insert(queue.record.id, queue);
             }
@@ -454,6 +458,7 @@ impl Ledger {
                 let queue = self.change(*id, covered, |job| {
                     let detail = job.detail_mut();
                     detail.end_time = Some(now.wall);
+                    detail.leased_at = Timestamp(0);
                     detail.result.clone_from(result);
                     job.set_due(Some(Due::Engine(now.engine)));
                     JobState::Completed
@@ -490,6 +495,7 @@ impl Ledger {
                         job.attempts += 1;
                     }
                     job.remember_attempt(*cause, error.as_deref(), now.wall);
+                    job.detail_mut().leased_at = Timestamp(0);
                     if error.is_some() {
                         job.detail_mut().error.clone_from(error);
                     }
@@ -683,6 +689,7 @@ impl Ledger {
             let detail = job.detail_mut();
             detail.worker = Some(worker.clone());
             detail.start_time = Some(now.wall);
+            detail.leased_at = now.engine;
             job.set_due(Some(Due::Engine(expire)));
             JobState::Leased
         });

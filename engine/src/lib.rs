@@ -42,8 +42,11 @@ pub use job::{
     Attempt, Attributes, Block, BlockKind, Cost, Detail, Due, JobError, JobRecord, JobSpec, JobState,
     JobView, LeasedJob, Priority, Start,
 };
-pub use ledger::{DrainRecord, IdempotencyRecord, Ledger, Meter, NodeState, Quota, RequestRecord};
-pub use limit::{NodeSettings, Unit, Window, WindowKind};
+pub use ledger::{
+    Adaptation, Breaker, BreakerState, DrainRecord, Feedback, IdempotencyRecord, Ledger, Meter, NodeState,
+    Phase, Quota, RequestRecord,
+};
+pub use limit::{BreakerPolicy, NodeSettings, Unit, Window, WindowKind};
 pub use loader::{LoadError, Loader};
 pub use mutation::{Charge, Mutation, Next, ReturnCause};
 pub use name::{BatchName, Key, KeyPattern, NameError, QueueName, is_like};

@@ -41,8 +41,19 @@ impl Engine {
             let until = Some(now.wall_at(gate.frozen_until));
             blocks.push(Block { kind: BlockKind::Frozen, key: key(), until });
         }
+        if gate.is_probing() {
+            blocks.push(Block { kind: BlockKind::Breaker, key: key(), until: None });
+        }
+        let cost = job.cost().get().into();
+        let learned = [
+            (BlockKind::Breaker, gate.broken_until(now.engine)),
+            (BlockKind::Adapted, gate.adapted(cost, now.engine)),
+        ];
+        for (kind, opens) in learned.into_iter().filter(|(_, opens)| *opens > now.engine) {
+            blocks.push(Block { kind, key: key(), until: Some(now.wall_at(opens)) });
+        }
         for (window, meter) in &gate.meters {
-            let opens = meter.opens(window, window.units(1, job.cost().get().into()), now.engine);
+            let opens = meter.opens(window, window.units(1, cost), now.engine);
             if opens > now.engine {
                 let kind = match window.kind {
                     WindowKind::Rate { .. } => BlockKind::Rate,

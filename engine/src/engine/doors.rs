@@ -94,10 +94,12 @@ impl Facts for Doors<'_> {
         if self.taken(spot).is_some() {
             return Gate::Slot;
         }
-        match self.ledger.gate(spot).map(|gate| gate.opens(cost, self.now)) {
-            Some(opens) if opens > self.now => Gate::Until(opens),
-            _ => Gate::Open,
+        let Some(gate) = self.ledger.gate(spot) else { return Gate::Open };
+        if gate.is_probing() {
+            return Gate::Slot;
         }
+        let opens = gate.opens(cost, self.now);
+        if opens > self.now { Gate::Until(opens) } else { Gate::Open }
     }
 
     fn weight(&self, spot: Spot) -> u32 {

@@ -27,10 +27,12 @@ impl Engine {
             let result = match self.claim(ack.id, ack.token) {
                 Ok(Claim::Holds(slot)) => {
                     let queue = self.ledger.jobs.at(slot).queue;
+                    let delivery = self.delivery(slot);
                     self.room.stir(self.ledger.jobs.at(slot), &self.ledger.keys);
                     self.index.unplace(&self.ledger, slot, now.engine);
                     self.record(Mutation::Acked { id: ack.id, result: ack.result }, now, effects);
                     self.index.place(&self.ledger, slot, now.engine);
+                    self.note(delivery, None, now, effects);
                     match &mut run {
                         Some((of, count)) if *of == queue => *count += 1,
                         other => {
@@ -122,6 +124,7 @@ impl Engine {
         now: Now,
         effects: &mut Effects,
     ) {
+        let delivery = self.delivery(slot);
         let job = self.ledger.jobs.at(slot);
         let (id, queue) = (job.id, job.queue);
         if matches!(next, Next::Dead | Next::Cancelled | Next::Expired) {
@@ -130,6 +133,7 @@ impl Engine {
         self.index.unplace(&self.ledger, slot, now.engine);
         self.record(Mutation::Returned { id, cause, next, error }, now, effects);
         self.index.place(&self.ledger, slot, now.engine);
+        self.note(delivery, Some(cause), now, effects);
         match next {
             Next::Ready => self.stir(queue),
             Next::Dead | Next::Cancelled | Next::Expired => self.rearm_forget(queue),

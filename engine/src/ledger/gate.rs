@@ -1,10 +1,10 @@
 //! The gates of nodes: made when there is something to know of one, and forgotten when that is past.
 
 use crate::id::QueueId;
-use crate::ledger::flow::{Gate, GateId, NodeState, Spot};
+use crate::ledger::flow::{Answers, Ceiling, Gate, GateId, Last, NodeState, Spot};
 use crate::ledger::keys::{KeyId, Keys};
 use crate::ledger::{Ledger, Queue};
-use crate::limit::NodeSettings;
+use crate::limit::{BreakerPolicy, NodeSettings};
 use crate::mutation::Mutation;
 use crate::name::Key;
 use crate::time::Timestamp;
@@ -40,13 +40,15 @@ impl Ledger {
             next = (key != KeyId::NONE).then(|| self.keys.outer(key));
             let spot = Spot { queue, key };
             let is_windowed = |settings: &NodeSettings| !settings.windows.is_empty();
-            if !self.node_settings(spot).is_some_and(is_windowed) {
+            let counts = self.node_settings(spot).is_some_and(is_windowed)
+                || self.gate(spot).is_some_and(|state| state.feedback.is_some());
+            if !counts {
                 continue;
             }
             let id = self.ensure_gate(spot);
             let settings = settings_of(self.queues.get(&queue), &self.keys, key);
-            if let Some((settings, gate)) = settings.zip(self.flow.get_mut(id)) {
-                gate.state.charge(&settings.windows, jobs, cost, now);
+            if let Some(gate) = self.flow.get_mut(id) {
+                gate.state.charge(settings.map_or(&[], |settings| &settings.windows), jobs, cost, now);
             }
         }
     }
@@ -64,13 +66,14 @@ impl Ledger {
         });
     }
 
-    /// A node is as if nobody had ever said THROTTLED. What went through it still counts.
+    /// A node is as if nobody had ever said THROTTLED, and nothing had failed. What went through it still counts.
     pub(crate) fn reset(&mut self, queue: QueueId, key: &Key) {
         if let Some(spot) = self.spot(queue, key)
             && let Some(gate) = self.flow.get_mut(self.gate_id(spot))
         {
             gate.state.frozen_until = Timestamp(0);
             gate.state.throttled = None;
+            gate.state.feedback = None;
         }
     }
 
@@ -100,6 +103,14 @@ impl Ledger {
             let Some(gate) = self.flow.get_mut(id) else { continue };
             let settings = settings_of(self.queues.get(&gate.spot.queue), &self.keys, gate.spot.key);
             gate.state.follow(settings.map_or(&[], |settings| &settings.windows), now);
+            if gate.state.feedback.is_some() {
+                let spot = gate.spot;
+                let (is_adaptive, has_breaker) =
+                    (self.is_adaptive(spot), self.breaker_policy(spot).is_some());
+                if let Some(gate) = self.flow.get_mut(id) {
+                    gate.state.heed(is_adaptive, has_breaker);
+                }
+            }
         }
     }
 
@@ -127,6 +138,50 @@ impl Ledger {
     /// What was set on a node, if anything was.
     pub(crate) fn node_settings(&self, spot: Spot) -> Option<&NodeSettings> {
         settings_of(self.queues.get(&spot.queue), &self.keys, spot.key)
+    }
+
+    /// Whether a node's rate follows what the downstream answers.
+    pub(crate) fn is_adaptive(&self, spot: Spot) -> bool {
+        let said = |spot| self.node_settings(spot).and_then(|settings| settings.adaptive);
+        said(spot).or_else(|| said(Spot { key: KeyId::NONE, ..spot })).unwrap_or(true)
+    }
+
+    /// When a node's breaker opens, if it has one.
+    pub(crate) fn breaker_policy(&self, spot: Spot) -> Option<&BreakerPolicy> {
+        self.node_settings(spot)?.breaker.as_ref()
+    }
+
+    /// What was set on a node, as a rate.
+    pub(crate) fn ceiling(&self, spot: Spot) -> Ceiling {
+        Ceiling::of(self.node_settings(spot).map_or(&[][..], |settings| &settings.windows).iter())
+    }
+
+    /// What is known of a node, under what is in force there now; to be changed and said again whole.
+    pub(crate) fn state_at(&self, spot: Spot, now: Timestamp) -> NodeState {
+        let mut state = self.gate(spot).cloned().unwrap_or_default();
+        state.follow(self.node_settings(spot).map_or(&[], |settings| &settings.windows), now);
+        state
+    }
+
+    /// The nodes that a job of a key goes through, the deepest first.
+    pub(crate) fn way(&self, queue: QueueId, key: KeyId) -> impl Iterator<Item = Spot> + '_ {
+        self.keys.chain(key).chain([KeyId::NONE]).map(move |key| Spot { queue, key })
+    }
+
+    /// What came back of late from below a node.
+    pub(crate) fn answers(&self, spot: Spot) -> Answers {
+        match spot.key {
+            KeyId::NONE => {
+                self.queues.get(&spot.queue).map_or_else(Answers::default, |queue| queue.answers.get())
+            }
+            key => self.keys.answers(key).get(),
+        }
+    }
+
+    /// An answer came back to a job of a key; `last` says how, if it says anything of the rate.
+    pub(crate) fn note_answer(&self, queue: &Queue, key: KeyId, last: Option<Last>, now: Timestamp) {
+        let cells = self.keys.chain(key).map(|key| self.keys.answers(key)).chain([&queue.answers]);
+        cells.for_each(|cell| cell.set(cell.get().with(last, now)));
     }
 
     /// Changes what is known of a node, of which nothing may have been known. Of a queue that is no more it is not.

@@ -91,6 +91,11 @@ impl Job {
         self.detail.as_ref()?.expire
     }
 
+    /// While LEASED: since when.
+    pub(crate) fn leased_at(&self) -> Timestamp {
+        self.detail.as_ref().map_or(Timestamp(0), |detail| detail.leased_at)
+    }
+
     /// Its place in line, also before it has a sequence: no two jobs have the same.
     pub(crate) fn place(&self) -> u64 {
         if self.sequence == 0 { self.id.0 } else { self.sequence }

@@ -9,6 +9,7 @@
 #[path = "../driver/mod.rs"]
 mod driver;
 mod example;
+mod feedback;
 mod harness;
 mod judge;
 mod log;
@@ -18,6 +19,7 @@ mod stage;
 mod step;
 mod tally;
 mod turn;
+mod vendor;
 mod world;
 
 use proptest::prelude::*;

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! detail   flags (1 retry, 2 worker, 4 start, 8 end, 16 error, 32 result here, 64 result in `body`, 128 ttl,
-//!          256 expire, 512 history here, 1024 history in `body`, 2048 cost), each in this order; retry and error as in the log;
+//!          256 expire, 512 history here, 1024 history in `body`, 2048 cost, 4096 leased at),
+//!          each in this order; retry and error as in the log;
 //!          of a result elsewhere its length
 //! history  number, (token, worker, start, end, cause u8, error? u8, error) …
 //! ```
@@ -38,7 +39,8 @@ mod flag {
     pub(super) const HISTORY: u64 = 1 << 9;
     pub(super) const HISTORY_APART: u64 = 1 << 10;
     pub(super) const COST: u64 = 1 << 11;
-    pub(super) const ALL: u64 = (1 << 12) - 1;
+    pub(super) const LEASED_AT: u64 = 1 << 12;
+    pub(super) const ALL: u64 = (1 << 13) - 1;
 }
 
 /// What of a detail lies in the tree `body`.
@@ -79,6 +81,7 @@ pub(crate) fn encode(e: &mut Encoder, detail: &Detail) {
     mark(flag::HISTORY, !detail.history.is_empty() && !history_apart);
     mark(flag::HISTORY_APART, history_apart);
     mark(flag::COST, detail.cost != Cost::DEFAULT);
+    mark(flag::LEASED_AT, detail.leased_at > Timestamp(0));
 
     e.u64(flags);
     if let Some(retry) = &detail.retry {
@@ -109,6 +112,9 @@ pub(crate) fn encode(e: &mut Encoder, detail: &Detail) {
     }
     if detail.cost != Cost::DEFAULT {
         e.u64(detail.cost.get().into());
+    }
+    if detail.leased_at > Timestamp(0) {
+        e.u64(detail.leased_at.0);
     }
 }
 
@@ -152,6 +158,9 @@ pub(crate) fn decode(d: &mut Decoder<'_>) -> Result<(Detail, Apart), Malformed> 
     apart.history = has(flag::HISTORY_APART);
     if has(flag::COST) {
         detail.cost = Cost::new(d.u32()?).ok_or(Malformed::Field)?;
+    }
+    if has(flag::LEASED_AT) {
+        detail.leased_at = Timestamp(d.u64()?);
     }
     Ok((detail, apart))
 }
@@ -244,6 +253,7 @@ pub(crate) mod tests {
             expire: Some(Timestamp(u64::MAX)),
             history: (0..attempts).map(longest).collect(),
             cost: Cost::new(sluice_engine::bound::MAX_COST).unwrap(),
+            leased_at: Timestamp(u64::MAX),
             ..first_detail()
         }
     }
@@ -267,7 +277,9 @@ pub(crate) mod tests {
 
     #[test]
     fn every_field_comes_back_as_it_was() {
-        for detail in [Detail::default(), first_detail(), full_detail()] {
+        let leased =
+            Detail { cost: Cost::new(7).unwrap(), leased_at: Timestamp(1 << 40), ..Detail::default() };
+        for detail in [Detail::default(), first_detail(), full_detail(), leased] {
             assert_eq!(round_trip(&detail), (detail, Apart::default()));
         }
     }
