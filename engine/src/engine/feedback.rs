@@ -35,29 +35,22 @@ impl Engine {
         now: Now,
         effects: &mut Effects,
     ) {
-        if let Some(spot) = self.cut_since(delivery, named, now.engine) {
-            // What it says was learned already, but for how long.
-            if let Some(wait) = retry_after {
-                let mut state = self.ledger.state_at(spot, now.engine);
-                state.pause(now.engine + wait);
-                self.put_state(spot, state, delivery, now, effects);
-            }
-            return;
-        }
-        let key = Spot { queue: delivery.queue, key: delivery.key };
-        let spot = named.unwrap_or_else(|| self.blamed(delivery, now.engine));
-        let is_guess = named.is_none() && spot != key;
-        if let Some(wait) = retry_after.filter(|_| is_guess) {
-            // The time is the one thing that may be the key's alone: were the guess wrong, all others would wait it out.
-            let mut state = self.ledger.state_at(key, now.engine);
+        let own = named.unwrap_or(Spot { queue: delivery.queue, key: delivery.key });
+        // What it says was learned already, but for how long.
+        let is_old = self.was_cut_since(delivery, named, now.engine);
+        let blamed = if is_old || named.is_some() { own } else { self.blamed(delivery, now.engine) };
+        if let Some(wait) = retry_after.filter(|_| is_old || blamed != own) {
+            // The time may be the key's alone: were the guess wrong, all others would wait it out.
+            let mut state = self.ledger.state_at(own, now.engine);
             state.pause(now.engine + wait);
-            self.put_state(key, state, delivery, now, effects);
+            self.put_state(own, state, delivery, now, effects);
         }
-        let retry_after = retry_after.filter(|_| !is_guess);
-        let first = if spot.key == KeyId::NONE { FIRST_QUEUE_RATE } else { FIRST_KEY_RATE };
-        let mut state = self.ledger.state_at(spot, now.engine);
-        state.cut(first, retry_after, now.engine);
-        self.put_state(spot, state, delivery, now, effects);
+        if !is_old {
+            let first = if blamed.key == KeyId::NONE { FIRST_QUEUE_RATE } else { FIRST_KEY_RATE };
+            let mut state = self.ledger.state_at(blamed, now.engine);
+            state.cut(first, retry_after.filter(|_| blamed == own), now.engine);
+            self.put_state(blamed, state, delivery, now, effects);
+        }
     }
 
     /// A delivery has ended: acknowledged, or for this cause.
@@ -100,15 +93,16 @@ impl Engine {
         }
     }
 
-    /// The deepest node on the way that was cut since the job was leased: what it says may be due to what went before.
-    fn cut_since(&self, delivery: Delivery, named: Option<Spot>, now: Timestamp) -> Option<Spot> {
-        let was_cut = |spot: &Spot| {
-            let adaptation = self.ledger.gate(*spot).and_then(|state| state.adaptation(now));
+    /// Whether a node that it may be the fault of was cut since the job was leased: what it says may be due to what went
+    /// before.
+    fn was_cut_since(&self, delivery: Delivery, named: Option<Spot>, now: Timestamp) -> bool {
+        let was_cut = |spot: Spot| {
+            let adaptation = self.ledger.gate(spot).and_then(|state| state.adaptation(now));
             adaptation.is_some_and(|adaptation| delivery.leased_at <= adaptation.cut_at)
         };
         match named {
-            Some(spot) => Some(spot).filter(was_cut),
-            None => self.ledger.way(delivery.queue, delivery.key).find(was_cut),
+            Some(spot) => was_cut(spot),
+            None => self.ledger.way(delivery.queue, delivery.key).any(was_cut),
         }
     }
 

@@ -6,6 +6,7 @@
 mod adaptation;
 mod answers;
 mod breaker;
+mod feedback;
 mod meter;
 
 pub use adaptation::Adaptation;
@@ -13,12 +14,13 @@ pub(crate) use adaptation::Ceiling;
 pub(crate) use answers::{Answers, Last};
 pub(crate) use breaker::Verdict;
 pub use breaker::{Breaker, BreakerState, Phase};
+pub use feedback::Feedback;
 pub use meter::{Meter, Quota};
 
 use crate::bound::{FIRST_FREEZE, FREEZE_MEMORY, MAX_FREEZE_DOUBLINGS, MIN_GATES_SWEPT_PER_STEP};
 use crate::id::QueueId;
 use crate::ledger::keys::KeyId;
-use crate::limit::{BreakerPolicy, Unit, Window};
+use crate::limit::Window;
 use crate::time::{Span, Timestamp};
 
 /// The number of a gate.
@@ -44,15 +46,6 @@ pub struct NodeState {
     pub throttled: Option<(Timestamp, u8)>,
     /// What it learned from answers. Most nodes never have reason to.
     pub feedback: Option<Box<Feedback>>,
-}
-
-/// What answers of the downstream did to a node.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Feedback {
-    /// The rate that it learned, if it ever was too much.
-    pub adaptation: Option<Adaptation>,
-    /// Its breaker, if anything failed.
-    pub breaker: Option<Breaker>,
 }
 
 /// A node of which something is known.
@@ -87,59 +80,7 @@ impl NodeState {
     pub(crate) fn opens(&self, cost: u64, now: Timestamp) -> Timestamp {
         let opens = self.meters.iter().map(|(window, meter)| meter.opens(window, window.units(1, cost), now));
         let set = opens.fold(self.frozen_until, Timestamp::max);
-        if self.feedback.is_none() {
-            set
-        } else {
-            set.max(self.adapted(cost, now)).max(self.broken_until(now))
-        }
-    }
-
-    /// When the learned rate lets such a job through.
-    pub(crate) fn adapted(&self, cost: u64, now: Timestamp) -> Timestamp {
-        let ceiling = self.ceiling();
-        let units = if ceiling.unit == Unit::Jobs { 1 } else { cost };
-        self.adaptation(now).map_or(Timestamp(0), |adaptation| adaptation.opens(&ceiling, units))
-    }
-
-    /// Until when its breaker is open.
-    pub(crate) fn broken_until(&self, now: Timestamp) -> Timestamp {
-        self.breaker(now).map_or(Timestamp(0), Breaker::open_until)
-    }
-
-    /// Whether its breaker waits for what comes of one job.
-    pub(crate) fn is_probing(&self) -> bool {
-        let breaker = self.feedback.as_ref().and_then(|feedback| feedback.breaker.as_ref());
-        breaker.is_some_and(Breaker::is_probing)
-    }
-
-    /// Units a second that it lets through after what it learned; none while that is no less than what was set on it.
-    #[must_use]
-    pub fn rate_in_force(&self, now: Timestamp) -> Option<f64> {
-        let ceiling = self.ceiling();
-        let rate = self.adaptation(now)?.rate_under(&ceiling);
-        ceiling.rate.is_none_or(|most| rate < most).then_some(rate)
-    }
-
-    /// How its breaker stands.
-    #[must_use]
-    pub fn breaker_state(&self, now: Timestamp) -> BreakerState {
-        self.breaker(now).map_or(BreakerState::Closed, |breaker| breaker.state(now))
-    }
-
-    /// What it learned, while that matters.
-    pub(crate) fn adaptation(&self, now: Timestamp) -> Option<&Adaptation> {
-        let adaptation = self.feedback.as_ref()?.adaptation.as_ref();
-        adaptation.filter(|adaptation| !adaptation.is_past(&self.ceiling(), now))
-    }
-
-    /// What its breaker remembers, while that matters.
-    fn breaker(&self, now: Timestamp) -> Option<&Breaker> {
-        self.feedback.as_ref()?.breaker.as_ref().filter(|breaker| !breaker.is_past(now))
-    }
-
-    /// What was set on it, as a rate.
-    pub(crate) fn ceiling(&self) -> Ceiling {
-        Ceiling::of(self.meters.iter().map(|(window, _)| window))
+        if self.feedback.is_some() { set.max(self.learned(cost, now)) } else { set }
     }
 
     /// Jobs went through. The windows are those in force.
@@ -151,76 +92,6 @@ impl NodeState {
         if self.feedback.is_some() {
             self.charge_feedback(jobs, cost, now);
         }
-    }
-
-    fn charge_feedback(&mut self, jobs: u64, cost: u64, now: Timestamp) {
-        self.forget_feedback(now);
-        let ceiling = self.ceiling();
-        let units = if ceiling.unit == Unit::Jobs { jobs } else { cost };
-        let Some(feedback) = &mut self.feedback else { return };
-        if let Some(adaptation) = &mut feedback.adaptation {
-            adaptation.charge(&ceiling, units, now);
-        }
-        if let Some(breaker) = &mut feedback.breaker {
-            breaker.charge(now);
-        }
-    }
-
-    /// The downstream said that it was too much: the rate is cut, and nothing goes for a while.
-    pub(crate) fn cut(&mut self, first: f64, retry_after: Option<Span>, now: Timestamp) {
-        let cut = Adaptation::cut(self.adaptation(now), &self.ceiling(), first, now);
-        self.pause(now + retry_after.unwrap_or_else(|| cut.pause()));
-        self.feedback.get_or_insert_default().adaptation = Some(cut);
-    }
-
-    /// Nothing goes before `until`.
-    pub(crate) fn pause(&mut self, until: Timestamp) {
-        self.frozen_until = self.frozen_until.max(until);
-    }
-
-    /// A delivery of a job that was leased then has ended. Whether that changes anything. `policy` is that of its
-    /// breaker, if it has one.
-    pub(crate) fn note(
-        &mut self,
-        verdict: Verdict,
-        leased_at: Timestamp,
-        policy: Option<&BreakerPolicy>,
-        now: Timestamp,
-    ) -> bool {
-        self.forget_feedback(now);
-        let adapts = |feedback: &mut Box<Feedback>| {
-            let adaptation = feedback.adaptation.as_mut();
-            adaptation.is_some_and(|adaptation| verdict == Verdict::Good && adaptation.note_answer(leased_at))
-        };
-        let is_adapted = self.feedback.as_mut().is_some_and(adapts);
-        let breaks = policy.is_some_and(|policy| {
-            let mut breaker = self.breaker(now).cloned().unwrap_or_default();
-            let changes = breaker.note(verdict, leased_at, policy, now);
-            if changes {
-                self.feedback.get_or_insert_default().breaker = Some(breaker);
-            }
-            changes
-        });
-        is_adapted || breaks
-    }
-
-    /// Whether an answer that is no failure may change anything.
-    pub(crate) fn listens_to(&self, verdict: Verdict, now: Timestamp) -> bool {
-        let awaits = |adaptation: &Adaptation| verdict == Verdict::Good && adaptation.awaits_answers();
-        self.adaptation(now).is_some_and(awaits)
-            || self.breaker(now).is_some_and(|breaker| !breaker.is_calm())
-    }
-
-    /// What of it can be in force: what a node learned, its breaker.
-    pub(crate) fn heed(&mut self, is_adaptive: bool, has_breaker: bool) {
-        let Some(feedback) = &mut self.feedback else { return };
-        feedback.adaptation.take_if(|_| !is_adaptive);
-        feedback.breaker.take_if(|_| !has_breaker);
-        self.feedback.take_if(|feedback| **feedback == Feedback::default());
-    }
-
-    fn forget_feedback(&mut self, now: Timestamp) {
-        self.heed(self.adaptation(now).is_some(), self.breaker(now).is_some());
     }
 
     /// These windows are in force now. What went through before counts on, in the same place of the list.
@@ -261,12 +132,6 @@ impl NodeState {
             throttled: self.remembered(now),
             feedback: self.feedback_as_of(now),
         }
-    }
-
-    fn feedback_as_of(&self, now: Timestamp) -> Option<Box<Feedback>> {
-        let (adaptation, breaker) = (self.adaptation(now).cloned(), self.breaker(now).cloned());
-        let feedback = Feedback { adaptation, breaker };
-        (feedback != Feedback::default()).then(|| Box::new(feedback))
     }
 
     /// Whether nothing of it counts any more.

@@ -140,10 +140,11 @@ fn two_children_that_went_well_and_are_told_off_at_once_speak_against_their_pare
     assert!(is_about(learned(&stage, "p"), 1.0));
     assert_eq!(learned(&stage, "p/b"), f64::INFINITY);
     // The time that was named may be the child's alone.
-    let until = |text: &str| stage.state(text).frozen_until.since(stage.now.engine);
-    assert_eq!((until("p"), until("p/b")), (SECOND, Span::from_secs(20)));
-    stage.throttle(of("p/c"), None, None);
+    let until = |stage: &Stage, text: &str| stage.state(text).frozen_until.since(stage.now.engine);
+    assert_eq!((until(&stage, "p"), until(&stage, "p/b")), (SECOND, Span::from_secs(20)));
+    stage.throttle(of("p/c"), None, Some(Span::from_secs(40)));
     assert_eq!(learned(&stage, "p/c"), f64::INFINITY, "it went before the cut");
+    assert_eq!((until(&stage, "p"), until(&stage, "p/c")), (SECOND, Span::from_secs(40)));
     assert_eq!(learned(&stage, ""), f64::INFINITY);
     assert_eq!(stage.lease(9).iter().filter(|held| held.key != "other").count(), 0);
 }
