@@ -144,3 +144,46 @@ pub const MAX_NODES_RESTATED: usize = 1_024;
 pub const MAX_BYPASS_DEBT: Span = Span::from_secs(60);
 /// Keys of jobs that bypass limits that one search for a job asks: the rest are asked at once again.
 pub const MAX_BYPASS_LOOKS: usize = 64;
+/// What a node whose rate is not known lets through a second when the downstream first says that it was too much: a
+/// queue,
+pub const FIRST_QUEUE_RATE: f64 = 5.0;
+/// and a key. Then twice as much each second, until it is said again.
+pub const FIRST_KEY_RATE: f64 = 1.0;
+/// What a THROTTLED leaves of a node's rate,
+pub const CUT: f64 = 0.85;
+/// and of one that was still looked for: it was overshot by up to twice.
+pub const SEARCH_CUT: f64 = 0.7;
+/// The rate comes back to what it was at the cut within this much time of use,
+pub const GROWTH_SPAN: Span = Span::from_secs(60);
+/// or within so many calls, where that takes longer: what is rarely asked learns little in a minute.
+pub const GROWTH_CALLS: f64 = 60.0;
+/// The least that a node learns to let through, a second: one in a minute. What is rarer the downstream says by a time.
+pub const MIN_LEARNED_RATE: f64 = 1.0 / 60.0;
+/// The most that a node learns to let through, a second: so much is no limit any more.
+pub const MAX_LEARNED_RATE: f64 = 1e6;
+/// What a node with a learned rate lets through at once, at least.
+pub const MIN_LEARNED_BURST: u32 = 2;
+/// Lateness that it makes up for, where its rate is high enough for that to be more.
+pub const LEARNED_LATENESS: Span = Span::from_millis(20);
+/// Answers without a THROTTLED after which the next one is not the same trouble again.
+pub const CALM_ANSWERS: u8 = 3;
+/// What a node learned is forgotten after so long without a word from the downstream.
+pub const FEEDBACK_MEMORY: Span = Span::from_secs(3_600);
+/// Children of a node that are told off within this time may mean that it was too much for the node.
+pub const WITNESS_WINDOW: Span = Span::from_secs(1);
+/// So many of those that went well before,
+pub const MIN_PROVEN_WITNESSES: usize = 2;
+/// or so many of those of which nothing is known, where the node's own rate is not known either,
+pub const MIN_WITNESSES: usize = 3;
+/// or so many where it is.
+pub const MIN_WITNESSES_AGAINST_A_RATE: usize = 16;
+/// And one in so many of the node's answers at least.
+pub const WITNESS_SHARE: usize = 50;
+/// Witnesses that are remembered, over all nodes: the oldest go first.
+pub const MAX_WITNESSES: usize = 1_024;
+/// Failures in a row that a breaker may ask for.
+pub const MAX_CONSECUTIVE_FAILURES: u32 = 1_000;
+/// The shortest time that a breaker stays open.
+pub const MIN_OPEN: Span = Span::from_secs(1);
+/// The longest.
+pub const MAX_OPEN: Span = Span::from_secs(86_400);

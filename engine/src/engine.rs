@@ -12,6 +12,7 @@ mod due;
 mod enqueue;
 mod eta;
 mod explain;
+mod feedback;
 mod freeze;
 mod grant;
 mod history;
@@ -28,6 +29,7 @@ mod settle;
 mod traffic;
 mod view;
 mod waiting;
+mod witness;
 
 use crate::bound::{DEFAULT_IDEMPOTENCY_KEYS, MAX_NODES_RESTATED, MAX_WAKES_PER_STEP};
 use crate::command::Command;
@@ -36,6 +38,7 @@ use crate::engine::doors::Doors;
 use crate::engine::index::Index;
 use crate::engine::room::WaitingRoom;
 use crate::engine::waiting::Waiting;
+use crate::engine::witness::Witnesses;
 use crate::id::{JobId, QueueId, Ticket};
 use crate::job::JobView;
 use crate::ledger::{Ledger, Uncovered};
@@ -95,6 +98,8 @@ pub struct Engine {
     just_deleted: bool,
     /// Queues where a job became ready in this step: a waiting lease may take it.
     stirred: Vec<QueueId>,
+    /// Who was told off by the downstream of late.
+    witnesses: Witnesses,
 }
 
 impl Engine {
@@ -120,6 +125,7 @@ impl Engine {
             clearing: None,
             just_deleted: false,
             stirred: Vec::new(),
+            witnesses: Witnesses::default(),
         }
     }
 

@@ -278,6 +278,10 @@ pub enum BlockKind {
     Frozen,
     /// The queue is paused.
     Paused,
+    /// Too much of what went through failed.
+    Breaker,
+    /// The rate that was learned from the downstream.
+    Adapted,
 }
 
 /// A job in a worker's hands.

@@ -10,6 +10,7 @@ pub(crate) mod keys;
 pub(crate) mod limits;
 pub(crate) mod requests;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -19,8 +20,10 @@ use crate::command::RequestKey;
 use crate::id::{JobId, LeaseToken, QueueId};
 use crate::job::{Attempt, Cost, Detail, Due, JobError, JobRecord, JobSpec, JobState, Priority, Start};
 use crate::ledger::batches::{BatchId, Batches};
-use crate::ledger::flow::{Flow, GateId};
-pub use crate::ledger::flow::{Meter, NodeState, Quota, Trace};
+pub use crate::ledger::flow::{
+    Adaptation, Breaker, BreakerState, Feedback, Meter, NodeState, Phase, Quota, Trace,
+};
+use crate::ledger::flow::{Answers, Flow, GateId};
 use crate::ledger::idempotency::Idempotency;
 pub use crate::ledger::idempotency::IdempotencyRecord;
 use crate::ledger::jobs::{Job, Jobs, Slot};
@@ -95,6 +98,8 @@ pub(crate) struct Queue {
     pub(crate) limit: Option<QueueId>,
     /// When they were put last, as far as that is known.
     settings_time: Timestamp,
+    /// What came back of late.
+    answers: Cell<Answers>,
 }
 
 /// Which facts already include the mutation at hand: a replay meets records that are younger than the log.
@@ -326,6 +331,7 @@ impl Ledger {
                     limited,
                     limit: None,
                     settings_time: Timestamp(0),
+                    answers: Cell::default(),
                 };
                 self.queues.insert(id, queue);
             }

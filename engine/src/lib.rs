@@ -44,8 +44,13 @@ pub use job::{
     Attempt, Attributes, Block, BlockKind, Cost, Detail, Due, JobError, JobRecord, JobSpec, JobState,
     JobView, LeasedJob, Priority, Start,
 };
-pub use ledger::{DrainRecord, IdempotencyRecord, Ledger, Meter, NodeState, Quota, RequestRecord, Trace};
-pub use limit::{LimitPatch, LimitRecord, LimitSettings, LimitView, NodeSettings, Unit, Window, WindowKind};
+pub use ledger::{
+    Adaptation, Breaker, BreakerState, DrainRecord, Feedback, IdempotencyRecord, Ledger, Meter, NodeState,
+    Phase, Quota, RequestRecord, Trace,
+};
+pub use limit::{
+    BreakerPolicy, LimitPatch, LimitRecord, LimitSettings, LimitView, NodeSettings, Unit, Window, WindowKind,
+};
 pub use loader::{LoadError, Loader};
 pub use mutation::{Charge, Mutation, Next, ReturnCause, Settlement};
 pub use name::{BatchName, Key, KeyPattern, LimitName, NameError, QueueName, is_like};

@@ -17,6 +17,19 @@ pub struct NodeSettings {
     pub weight: u32,
     /// Whether its jobs go strictly one after another: one in flight, and one that is to be retried holds the rest.
     pub ordered: bool,
+    /// Whether its rate follows what the downstream answers. None: a key as its queue, a queue does.
+    pub adaptive: Option<bool>,
+    /// When nothing goes through because everything fails; none: never.
+    pub breaker: Option<BreakerPolicy>,
+}
+
+/// When a node lets nothing through because what goes through it fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BreakerPolicy {
+    /// After so many failures in a row. At least 1, at most [`crate::bound::MAX_CONSECUTIVE_FAILURES`].
+    pub consecutive_failures: u32,
+    /// For so long; then one job is sent to see. At least [`crate::bound::MIN_OPEN`].
+    pub open_duration: Span,
 }
 
 /// A limit that queues share, as the store keeps it.
@@ -107,7 +120,14 @@ pub enum Unit {
 
 impl Default for NodeSettings {
     fn default() -> NodeSettings {
-        NodeSettings { windows: Vec::new(), max_in_flight: None, weight: 1, ordered: false }
+        NodeSettings {
+            windows: Vec::new(),
+            max_in_flight: None,
+            weight: 1,
+            ordered: false,
+            adaptive: None,
+            breaker: None,
+        }
     }
 }
 
@@ -140,7 +160,7 @@ impl NodeSettings {
     /// Whether they say anything.
     #[must_use]
     pub fn is_limited(&self) -> bool {
-        !self.windows.is_empty() || self.has_slots() || self.weight > 1
+        !self.windows.is_empty() || self.has_slots() || self.weight > 1 || self.breaker.is_some()
     }
 
     /// Whether something may have to wait until something else is done.
@@ -179,6 +199,11 @@ impl Window {
             _ => false,
         };
         kinds && self.unit == other.unit
+    }
+
+    /// Units a second.
+    pub(crate) fn per_second(&self) -> f64 {
+        f64::from(self.amount) * 1e9 / self.period.0 as f64
     }
 
     /// What counts of so many jobs that cost so much.

@@ -92,7 +92,8 @@ pub enum Mutation {
         /// How often in a row that was said without a time.
         step: u8,
     },
-    /// What is known of a node so far: said again before what it follows from is let go.
+    /// What is known of a node so far: after an answer of the downstream changed it, and said again before what it
+    /// follows from is let go.
     NodeState {
         /// The queue.
         queue: QueueId,
@@ -101,7 +102,7 @@ pub enum Mutation {
         /// All of it.
         state: Box<NodeState>,
     },
-    /// A node is as if nobody had ever said THROTTLED.
+    /// A node is as if nobody had ever said THROTTLED, and nothing had failed.
     NodeReset {
         /// The queue.
         queue: QueueId,

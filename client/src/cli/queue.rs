@@ -52,7 +52,7 @@ pub(super) enum Queue {
         /// The queue's name.
         name: String,
     },
-    /// Let a queue, or a key of it, go on that is frozen because a worker said THROTTLED.
+    /// Let a queue, or a key of it, go on: thaw it, close its breaker, and forget the rate it learned from THROTTLED.
     #[command(after_help = "Example:\n  sluice queue thaw chat --key bot42/group/chat7")]
     Thaw {
         /// The queue's name.

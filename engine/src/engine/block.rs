@@ -26,7 +26,9 @@ impl Engine {
         for spot in self.ledger.way(Spot { queue: job.queue, key: job.key }) {
             self.blocks_at(spot, job, &doors, now, &mut blocks);
         }
-        blocks.retain(|block| !(bypasses && matches!(block.kind, BlockKind::Rate | BlockKind::Quota)));
+        blocks.retain(|block| {
+            !(bypasses && matches!(block.kind, BlockKind::Rate | BlockKind::Quota | BlockKind::Adapted))
+        });
         if is_paused {
             blocks.push(Block { kind: BlockKind::Paused, key: Key::default(), limit: None, until: None });
         }
@@ -57,8 +59,19 @@ impl Engine {
             let until = Some(now.wall_at(gate.frozen_until));
             blocks.push(block(BlockKind::Frozen, until));
         }
+        if gate.is_probing() {
+            blocks.push(block(BlockKind::Breaker, None));
+        }
+        let cost = job.cost().get().into();
+        let learned = [
+            (BlockKind::Breaker, gate.broken_until(now.engine)),
+            (BlockKind::Adapted, gate.adapted(cost, now.engine)),
+        ];
+        for (kind, opens) in learned.into_iter().filter(|(_, opens)| *opens > now.engine) {
+            blocks.push(block(kind, Some(now.wall_at(opens))));
+        }
         for (window, meter) in &gate.meters {
-            let opens = meter.opens(window, window.units(1, job.cost().get().into()), now.engine);
+            let opens = meter.opens(window, window.units(1, cost), now.engine);
             if opens > now.engine {
                 let kind = match window.kind {
                     WindowKind::Rate { .. } => BlockKind::Rate,

@@ -5,7 +5,7 @@ use crate::job::{BlockKind, JobState};
 use crate::ledger::flow::Spot;
 use crate::ledger::jobs::Slot;
 use crate::ledger::keys::{KeyId, Keys};
-use crate::ledger::{Ledger, NodeState, Queue};
+use crate::ledger::{Ledger, Queue};
 use crate::time::Timestamp;
 use crate::tree::{Facts, Gate};
 
@@ -107,10 +107,12 @@ impl Facts for Doors<'_> {
         if self.taken(spot).is_some() {
             return Gate::Slot;
         }
-        match self.ledger.gate(spot).map(|gate| gate.opens(cost, self.now)) {
-            Some(opens) if opens > self.now => Gate::Until(opens),
-            _ => Gate::Open,
+        let Some(gate) = self.ledger.gate(spot) else { return Gate::Open };
+        if gate.is_probing() {
+            return Gate::Slot;
         }
+        let opens = gate.opens(cost, self.now);
+        if opens > self.now { Gate::Until(opens) } else { Gate::Open }
     }
 
     fn weight(&self, spot: Spot) -> u32 {
@@ -135,11 +137,12 @@ impl Facts for Doors<'_> {
         if self.taken(spot).is_some() {
             return Gate::Slot;
         }
-        let opens = |gate: &NodeState| gate.frozen_until.max(gate.bypass_opens(self.now));
-        match self.ledger.gate(spot).map(opens) {
-            Some(opens) if opens > self.now => Gate::Until(opens),
-            _ => Gate::Open,
+        let Some(gate) = self.ledger.gate(spot) else { return Gate::Open };
+        if gate.is_probing() {
+            return Gate::Slot;
         }
+        let opens = gate.frozen_until.max(gate.bypass_opens(self.now)).max(gate.broken_until(self.now));
+        if opens > self.now { Gate::Until(opens) } else { Gate::Open }
     }
 
     fn sequence(&self, slot: Slot) -> u64 {

@@ -4,25 +4,37 @@
 use crate::bound::FIRST_FREEZE;
 use crate::command::{Nack, NodeName, ThrottleScope};
 use crate::engine::{Effects, Engine};
-use crate::id::QueueId;
+use crate::ledger::flow::Spot;
 use crate::ledger::jobs::Slot;
+use crate::ledger::keys::KeyId;
 use crate::mutation::Mutation;
-use crate::name::Key;
 use crate::outcome::{Answer, ItemRefusal, Outcome, Refusal};
 use crate::time::{Now, Span};
 
 impl Engine {
-    /// Freezes the node that it was too much for.
+    /// It was too much: for the node that the worker named, else for its key, or whose fault it seems to be.
     pub(super) fn throttle(
         &mut self,
-        queue: QueueId,
-        key: Key,
+        slot: Slot,
+        named: Option<Spot>,
         retry_after: Option<Span>,
         now: Now,
         effects: &mut Effects,
     ) {
-        let spot = self.ledger.spot(queue, &key);
-        let gate = spot.and_then(|spot| self.ledger.gate(spot));
+        let delivery = self.delivery(slot);
+        let job = self.ledger.jobs.at(slot);
+        let spot = named.unwrap_or(Spot { queue: job.queue, key: job.key });
+        if self.ledger.is_adaptive(spot) {
+            self.adapt(delivery, named, retry_after, now, effects);
+        } else {
+            self.freeze(spot, retry_after, now, effects);
+            self.index.relook_from(&self.ledger, spot, now.engine);
+        }
+    }
+
+    /// Nothing goes through a node that does not adapt: 1 s, then 2, 4, 8 and 16.
+    fn freeze(&mut self, spot: Spot, retry_after: Option<Span>, now: Now, effects: &mut Effects) {
+        let gate = self.ledger.gate(spot);
         // Nothing went since it was frozen: this one was on its way before, and only says the same again.
         let is_said = gate.is_some_and(|gate| gate.frozen_until > now.engine);
         let (wait, step) = match retry_after {
@@ -30,31 +42,27 @@ impl Engine {
             None if is_said => return,
             None => gate.map_or((FIRST_FREEZE, 0), |gate| gate.next_freeze(now.engine)),
         };
-        let until = now.engine + wait;
-        self.record(Mutation::Frozen { queue, key, until, step }, now, effects);
-        if let Some(spot) = spot {
-            self.index.relook_from(&self.ledger, spot, now.engine);
-        }
+        let (queue, key) = (spot.queue, self.ledger.keys.text(spot.key).clone());
+        self.record(Mutation::Frozen { queue, key, until: now.engine + wait, step }, now, effects);
     }
 
-    /// Which node it was too much for.
-    pub(super) fn throttled_node(&self, nack: &Nack, slot: Slot) -> Result<(QueueId, Key), ItemRefusal> {
+    /// Which node it was too much for, if the worker says.
+    pub(super) fn throttled_node(&self, nack: &Nack, slot: Slot) -> Result<Option<Spot>, ItemRefusal> {
         let job = self.ledger.jobs.at(slot);
-        let mut key = self.ledger.keys.text(job.key).clone();
+        let own = Spot { queue: job.queue, key: job.key };
         match &nack.scope {
-            None => {}
-            Some(ThrottleScope::Segments(segments)) => {
-                while key.segments().count() > usize::from(*segments) {
-                    key = key.outer().unwrap_or_default();
-                }
+            None => Ok(None),
+            Some(ThrottleScope::Segments(most)) => {
+                let segments = |spot: &Spot| self.ledger.keys.text(spot.key).segments().count();
+                Ok(self.ledger.way(own).find(|spot| segments(spot) <= usize::from(*most)))
             }
             Some(ThrottleScope::Limit(name)) => {
                 let limit = self.ledger.queue(job.queue).limit.and_then(|id| self.ledger.limits.get(id));
                 let limit = limit.filter(|limit| limit.record.name == *name);
-                return Ok((limit.ok_or(ItemRefusal::LimitNotFound)?.record.id, Key::default()));
+                let queue = limit.ok_or(ItemRefusal::LimitNotFound)?.record.id;
+                Ok(Some(Spot { queue, key: KeyId::NONE }))
             }
         }
-        Ok((job.queue, key))
     }
 
     pub(super) fn reset_node(&mut self, node: &NodeName, now: Now, effects: &mut Effects) -> Answer {

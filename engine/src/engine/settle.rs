@@ -29,10 +29,12 @@ impl Engine {
                     self.settle_cost(slot, ack.actual_cost, now, effects);
                     let queue = self.ledger.jobs.at(slot).queue;
                     self.land(slot, now);
+                    let delivery = self.delivery(slot);
                     self.room.stir(self.ledger.jobs.at(slot), &self.ledger.keys);
                     self.index.unplace(&self.ledger, slot, now.engine);
                     self.record(Mutation::Acked { id: ack.id, result: ack.result }, now, effects);
                     self.index.place(&self.ledger, slot, now.engine);
+                    self.note(delivery, None, now, effects);
                     match &mut run {
                         Some((of, count)) if *of == queue => *count += 1,
                         other => {
@@ -66,10 +68,10 @@ impl Engine {
             Claim::Holds(slot) => {
                 // Before anything changes: it may name what is not there.
                 let is_throttled = nack.reason == NackReason::Throttled;
-                let node = is_throttled.then(|| self.throttled_node(&nack, slot)).transpose()?;
+                let named = if is_throttled { self.throttled_node(&nack, slot)? } else { None };
                 self.settle_cost(slot, nack.actual_cost, now, effects);
-                if let Some((queue, key)) = node {
-                    self.throttle(queue, key, nack.retry_after, now, effects);
+                if is_throttled {
+                    self.throttle(slot, named, nack.retry_after, now, effects);
                 }
                 let (cause, next) = self.next_after(&nack, slot, now);
                 self.give_back(slot, cause, next, nack.error, now, effects);
@@ -144,6 +146,7 @@ impl Engine {
         if cause != ReturnCause::Released {
             self.land(slot, now);
         }
+        let delivery = self.delivery(slot);
         let job = self.ledger.jobs.at(slot);
         let (id, queue) = (job.id, job.queue);
         if matches!(next, Next::Dead | Next::Cancelled | Next::Expired) {
@@ -152,6 +155,7 @@ impl Engine {
         self.index.unplace(&self.ledger, slot, now.engine);
         self.record(Mutation::Returned { id, cause, next, error }, now, effects);
         self.index.place(&self.ledger, slot, now.engine);
+        self.note(delivery, Some(cause), now, effects);
         match next {
             Next::Ready => self.stir(queue),
             Next::Dead | Next::Cancelled | Next::Expired => self.rearm_forget(queue),

@@ -3,9 +3,19 @@
 //!
 //! A node has a gate here while something of it counts; what is past is forgotten bit by bit, and nobody could tell.
 
+mod adaptation;
+mod answers;
+mod breaker;
+mod feedback;
 mod meter;
 mod trace;
 
+pub use adaptation::Adaptation;
+pub(crate) use adaptation::Ceiling;
+pub(crate) use answers::{Answers, Last};
+pub(crate) use breaker::Verdict;
+pub use breaker::{Breaker, BreakerState, Phase};
+pub use feedback::Feedback;
 pub use meter::{Meter, Quota};
 pub use trace::Trace;
 
@@ -39,6 +49,8 @@ pub struct NodeState {
     pub throttled: Option<(Timestamp, u8)>,
     /// Of each window what refunds need to know; empty where none counts cost.
     pub traces: Vec<Trace>,
+    /// What it learned from answers. Most nodes never have reason to.
+    pub feedback: Option<Box<Feedback>>,
 }
 
 /// A node of which something is known.
@@ -72,7 +84,8 @@ impl NodeState {
     /// When a job that costs so much may go, as far as the past is concerned.
     pub(crate) fn opens(&self, cost: u64, now: Timestamp) -> Timestamp {
         let opens = self.meters.iter().map(|(window, meter)| meter.opens(window, window.units(1, cost), now));
-        opens.fold(self.frozen_until, Timestamp::max)
+        let set = opens.fold(self.frozen_until, Timestamp::max);
+        if self.feedback.is_some() { set.max(self.learned(cost, now)) } else { set }
     }
 
     /// When a job that bypasses limits may go, as far as windows are concerned: while not too much is owed.
@@ -99,6 +112,9 @@ impl NodeState {
                 trace.note(meter.owed(now), now);
             }
             meter.charge(window, window.units(jobs, cost), now);
+        }
+        if self.feedback.is_some() {
+            self.charge_feedback(jobs, cost, now);
         }
     }
 
@@ -167,6 +183,7 @@ impl NodeState {
             frozen_until: if self.frozen_until > now { self.frozen_until } else { Timestamp(0) },
             throttled: self.remembered(now),
             traces: self.traces.clone(),
+            feedback: self.feedback_as_of(now),
         }
     }
 
@@ -174,6 +191,8 @@ impl NodeState {
     pub(crate) fn is_past(&self, now: Timestamp) -> bool {
         self.frozen_until <= now
             && self.remembered(now).is_none()
+            && self.adaptation(now).is_none()
+            && self.breaker(now).is_none()
             && self.meters.iter().all(|(window, meter)| meter.is_past(window, now))
     }
 

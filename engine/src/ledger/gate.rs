@@ -1,16 +1,20 @@
 //! The gates of nodes: made when there is something to know of one, and forgotten when that is past.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use crate::id::QueueId;
-use crate::ledger::flow::{Gate, GateId, Meter, NodeState, Spot};
+use crate::ledger::flow::{Answers, Ceiling, Gate, GateId, Last, Meter, NodeState, Spot};
 use crate::ledger::keys::{KeyId, Keys};
 use crate::ledger::limits::Limits;
-use crate::ledger::{Ledger, Queue};
-use crate::limit::{NodeSettings, Unit};
+use crate::ledger::{BreakerState, Ledger, Queue};
+use crate::limit::{BreakerPolicy, NodeSettings, Unit, Window};
 use crate::mutation::{Mutation, Settlement};
 use crate::name::Key;
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
+
+/// How soon whoever wants tokens looks again while a breaker waits for what comes of one job.
+const HALF_OPEN_LOOK: Span = Span::from_secs(1);
 
 impl Ledger {
     /// What is known of a node, if anything is.
@@ -42,8 +46,8 @@ impl Ledger {
 
     /// Jobs went through a node and those above it.
     pub(crate) fn charge(&mut self, spot: Spot, jobs: u64, cost: u64, now: Timestamp) {
-        self.meter(spot, true, now, |state, settings, since| {
-            state.charge(&settings.windows, jobs, cost, since, now);
+        self.meter(spot, true, now, |state, windows, since| {
+            state.charge(windows, jobs, cost, since, now);
         });
     }
 
@@ -54,21 +58,23 @@ impl Ledger {
         spot: Spot,
         make: bool,
         now: Timestamp,
-        mut act: impl FnMut(&mut NodeState, &NodeSettings, Timestamp),
+        mut act: impl FnMut(&mut NodeState, &[Window], Timestamp),
     ) {
         let mut next = Some(spot);
         while let Some(spot) = next {
             next = self.above(spot);
             let is_windowed = |settings: &NodeSettings| !settings.windows.is_empty();
-            if !self.node_settings(spot).is_some_and(is_windowed) {
+            let counts = self.node_settings(spot).is_some_and(is_windowed)
+                || self.gate(spot).is_some_and(|state| state.feedback.is_some());
+            if !counts {
                 continue;
             }
             // Of what is charged now nothing may be taken for what was before other settings came at the same moment.
             let since = if self.settings_time(spot.queue) == Some(now) { after(now) } else { now };
             let id = if make { self.ensure_gate(spot) } else { self.gate_id(spot) };
-            let settings = settings_of(&self.queues, &self.limits, &self.keys, spot);
-            if let Some((settings, gate)) = settings.zip(self.flow.get_mut(id)) {
-                act(&mut gate.state, settings, since);
+            let windows = windows_of(&self.queues, &self.limits, &self.keys, spot);
+            if let Some(gate) = self.flow.get_mut(id) {
+                act(&mut gate.state, windows, since);
             }
         }
     }
@@ -80,8 +86,8 @@ impl Ledger {
         // Where nothing is known nothing is owed that could be given back.
         let make = actual > reserved;
         self.keeping(queue, key, |ledger, spot| {
-            ledger.meter(spot, make, now, |state, settings, since| {
-                state.settle(&settings.windows, *charged, costs, since, now);
+            ledger.meter(spot, make, now, |state, windows, since| {
+                state.settle(windows, *charged, costs, since, now);
             });
         });
     }
@@ -108,13 +114,14 @@ impl Ledger {
         });
     }
 
-    /// A node is as if nobody had ever said THROTTLED. What went through it still counts.
+    /// A node is as if nobody had ever said THROTTLED, and nothing had failed. What went through it still counts.
     pub(crate) fn reset(&mut self, queue: QueueId, key: &Key) {
         if let Some(spot) = self.spot(queue, key)
             && let Some(gate) = self.flow.get_mut(self.gate_id(spot))
         {
             gate.state.frozen_until = Timestamp(0);
             gate.state.throttled = None;
+            gate.state.feedback = None;
         }
     }
 
@@ -157,8 +164,16 @@ impl Ledger {
     fn follow_at(&mut self, gates: Vec<GateId>, now: Timestamp) {
         for id in gates {
             let Some(gate) = self.flow.get_mut(id) else { continue };
-            let settings = settings_of(&self.queues, &self.limits, &self.keys, gate.spot);
-            gate.state.follow(settings.map_or(&[], |settings| &settings.windows), after(now), now);
+            let windows = windows_of(&self.queues, &self.limits, &self.keys, gate.spot);
+            gate.state.follow(windows, after(now), now);
+            if gate.state.feedback.is_some() {
+                let spot = gate.spot;
+                let (is_adaptive, has_breaker) =
+                    (self.is_adaptive(spot), self.breaker_policy(spot).is_some());
+                if let Some(gate) = self.flow.get_mut(id) {
+                    gate.state.heed(is_adaptive, has_breaker);
+                }
+            }
         }
     }
 
@@ -191,6 +206,50 @@ impl Ledger {
         settings_of(&self.queues, &self.limits, &self.keys, spot)
     }
 
+    /// Whether a node's rate follows what the downstream answers.
+    pub(crate) fn is_adaptive(&self, spot: Spot) -> bool {
+        let said = |spot| self.node_settings(spot).and_then(|settings| settings.adaptive);
+        said(spot).or_else(|| said(Spot { key: KeyId::NONE, ..spot })).unwrap_or(true)
+    }
+
+    /// When a node's breaker opens, if it has one.
+    pub(crate) fn breaker_policy(&self, spot: Spot) -> Option<&BreakerPolicy> {
+        self.node_settings(spot)?.breaker.as_ref()
+    }
+
+    /// What was set on a node, as a rate.
+    pub(crate) fn ceiling(&self, spot: Spot) -> Ceiling {
+        Ceiling::of(self.node_settings(spot).map_or(&[][..], |settings| &settings.windows).iter())
+    }
+
+    /// What is known of a node, under what is in force there now; to be changed and said again whole.
+    pub(crate) fn state_at(&self, spot: Spot, now: Timestamp) -> NodeState {
+        let mut state = self.gate(spot).cloned().unwrap_or_default();
+        let since = if self.settings_time(spot.queue) == Some(now) { after(now) } else { now };
+        state.follow(self.node_settings(spot).map_or(&[], |settings| &settings.windows), since, now);
+        state
+    }
+
+    /// What came back of late from below a node.
+    pub(crate) fn answers(&self, spot: Spot) -> Answers {
+        match spot.key {
+            KeyId::NONE => {
+                let queue = self.queues.get(&spot.queue).map(|queue| &queue.answers);
+                let cell = queue.or_else(|| self.limits.get(spot.queue).map(|limit| &limit.answers));
+                cell.map_or_else(Answers::default, Cell::get)
+            }
+            key => self.keys.answers(key).get(),
+        }
+    }
+
+    /// An answer came back to a job of a key; `last` says how, if it says anything of the rate.
+    pub(crate) fn note_answer(&self, queue: &Queue, key: KeyId, last: Option<Last>, now: Timestamp) {
+        let limit = queue.limit.and_then(|id| self.limits.get(id)).map(|limit| &limit.answers);
+        let keys = self.keys.chain(key).map(|key| self.keys.answers(key));
+        let cells = keys.chain([&queue.answers]).chain(limit);
+        cells.for_each(|cell| cell.set(cell.get().with(last, now)));
+    }
+
     /// Changes what is known of a node, of which nothing may have been known. Of a queue that is no more it is not.
     fn change_gate(&mut self, queue: QueueId, key: &Key, change: impl FnOnce(&mut NodeState)) {
         self.keeping(queue, key, |ledger, spot| {
@@ -201,10 +260,15 @@ impl Ledger {
         });
     }
 
-    /// When something that costs so much may go through a node and those above it, as far as the past is concerned.
+    /// When tokens may be taken of a node and those above it, as far as the past is concerned.
     pub(crate) fn opens(&self, spot: Spot, cost: u64, now: Timestamp) -> Timestamp {
         let gates = self.way(spot).filter_map(|spot| self.gate(spot));
-        gates.map(|gate| gate.opens(cost, now)).max().unwrap_or(now)
+        let opens = |gate: &NodeState| match gate.breaker_state(now) {
+            // What comes of tokens nobody says: they are no probe.
+            BreakerState::HalfOpen => now + HALF_OPEN_LOOK,
+            _ => gate.opens(cost, now),
+        };
+        gates.map(opens).max().unwrap_or(now)
     }
 
     /// Units that may go through a node and those above it now, of the window that has the fewest.
@@ -299,4 +363,14 @@ fn settings_of<'a>(
         KeyId::NONE => Some(&record.settings.node),
         key => keys.rule(key, &record.settings.key_rules, record.version).map(|rule| &rule.node),
     }
+}
+
+/// The windows of a node; none where nothing is set.
+fn windows_of<'a>(
+    queues: &'a BTreeMap<QueueId, Queue>,
+    limits: &'a Limits,
+    keys: &Keys,
+    spot: Spot,
+) -> &'a [Window] {
+    settings_of(queues, limits, keys, spot).map_or(&[], |settings| &settings.windows)
 }

@@ -7,7 +7,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::id::QueueId;
 use crate::job::JobState;
-use crate::ledger::flow::GateId;
+use crate::ledger::flow::{Answers, GateId};
 use crate::name::Key;
 use crate::queue::StateCounts;
 use crate::settings::KeyRule;
@@ -49,6 +49,7 @@ struct KeyNode {
     rule: Cell<Ruled>,
     /// What is known of it as a node.
     gate: GateId,
+    answers: Cell<Answers>,
 }
 
 /// The version of the queue's settings whose rules were held against a key, and the first that matched.
@@ -67,6 +68,12 @@ impl Default for KeyId {
 impl KeyId {
     /// No key: most jobs'.
     pub(crate) const NONE: KeyId = KeyId(u32::MAX);
+
+    /// The key of a number.
+    #[cfg(test)]
+    pub(crate) fn at(number: usize) -> KeyId {
+        KeyId(number as u32)
+    }
 }
 
 /// No rule.
@@ -126,6 +133,7 @@ impl Keys {
             load: Load::default(),
             rule: Cell::new(Ruled { version: 0, rule: NO_RULE }),
             gate: GateId::NONE,
+            answers: Cell::default(),
         };
         let index = match self.free.pop() {
             Some(index) => {
@@ -203,6 +211,11 @@ impl Keys {
         if id != KeyId::NONE {
             self.nodes[id.0 as usize].gate = gate;
         }
+    }
+
+    /// What came back of late.
+    pub(crate) fn answers(&self, id: KeyId) -> &Cell<Answers> {
+        &self.nodes[id.0 as usize].answers
     }
 
     /// Where a table by key has its entry.

@@ -1,12 +1,13 @@
 //! Shared limits: nodes above queues. They take their numbers from those of the queues, so that every node is told by a
 //! number and a key, whichever it is.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::QueueId;
 use crate::job::JobState;
 use crate::ledger::Ledger;
-use crate::ledger::flow::{GateId, Spot};
+use crate::ledger::flow::{Answers, GateId, Spot};
 use crate::ledger::keys::KeyId;
 use crate::limit::{LimitRecord, NodeSettings};
 use crate::mutation::Mutation;
@@ -23,6 +24,8 @@ pub(crate) struct Limits {
 /// One of them, and what follows from its queues.
 pub(crate) struct Limit {
     pub(crate) record: LimitRecord,
+    /// What came back of late.
+    pub(super) answers: Cell<Answers>,
     /// When its settings were put last.
     pub(super) settings_time: Timestamp,
     /// What is known of it as a node.
@@ -127,6 +130,7 @@ impl Ledger {
         self.limits.by_name.insert(record.name.clone(), id);
         let limit = Limit {
             record: record.clone(),
+            answers: Cell::default(),
             settings_time: now,
             gate: GateId::NONE,
             leased: 0,

@@ -262,7 +262,7 @@ fn worker_says_which_node_was_too_much() {
 
 #[test]
 fn freezes_without_a_time_grow_until_there_is_a_minute_of_quiet() {
-    let mut stage = Stage::with(QueuePatch::default());
+    let mut stage = Stage::with(of_queue(NodeSettings { adaptive: Some(false), ..NodeSettings::default() }));
     stage.enqueue(vec![job("a")]);
     let mut waits = Vec::new();
     for _ in 0..7 {

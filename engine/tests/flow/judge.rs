@@ -53,7 +53,13 @@ impl<'a> Outlook<'a> {
                 if let Some(until) = self.world.frozen_until(&spot, self.now.engine) {
                     known.push((BlockKind::Frozen, spot.1.clone(), Some(self.now.wall_at(until))));
                 }
+                known.extend(self.world.breaker_block(&spot, self.now));
                 self.windows_are_true(&spot, *cost, self.passes(key, *bypasses), blocks);
+                let is_adapted = |block: &Block| block.kind == BlockKind::Adapted && block.key == spot.1;
+                assert!(
+                    self.world.may_be_adapted(&spot) || !blocks.iter().any(is_adapted),
+                    "{spot:?} learned a rate though nobody said THROTTLED there, or it is not to learn"
+                );
             }
             if self.world.settings[&self.queue].paused {
                 known.push((BlockKind::Paused, Key::default(), None));
@@ -163,11 +169,15 @@ pub(crate) fn jobs_are_known(world: &World, engine: &Engine) {
             sequence: record.sequence,
             attempts: record.attempts,
             deliveries: record.deliveries,
+            leased_at: match record.state {
+                JobState::Leased => record.detail.and_then(|detail| detail.charged).unwrap_or_default(),
+                _ => Timestamp(0),
+            },
         };
         assert_eq!(&seen, job, "job {id}");
     }
 }
 
 fn is_window(block: &Block) -> bool {
-    matches!(block.kind, BlockKind::Rate | BlockKind::Quota)
+    matches!(block.kind, BlockKind::Rate | BlockKind::Quota | BlockKind::Adapted)
 }

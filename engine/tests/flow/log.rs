@@ -18,6 +18,7 @@ pub(crate) struct State {
     meters: Vec<Option<(Window, Meter)>>,
     frozen_until: Option<Timestamp>,
     throttled: Option<(Timestamp, u8)>,
+    feedback: Option<Box<Feedback>>,
 }
 
 impl Log {
@@ -55,6 +56,7 @@ impl State {
             meters,
             frozen_until: Some(state.frozen_until).filter(|until| *until > now),
             throttled: state.throttled.filter(|(last, _)| now.since(*last) < bound::FREEZE_MEMORY),
+            feedback: state.feedback,
         }
     }
 }

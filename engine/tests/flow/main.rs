@@ -12,6 +12,7 @@ mod driver;
 
 mod bypass;
 mod example;
+mod feedback;
 mod harness;
 mod judge;
 mod log;
@@ -26,6 +27,7 @@ mod step;
 mod tally;
 mod turn;
 mod until;
+mod vendor;
 mod wake;
 mod world;
 

@@ -25,8 +25,20 @@ fn window() -> impl Strategy<Value = Window> {
 
 fn node() -> impl Strategy<Value = NodeSettings> {
     let windows = prop_oneof![2 => vec(window(), 0..1), 4 => vec(window(), 1..2), 2 => vec(window(), 2..4)];
-    (windows, weighted(0.3, 1..4_u32), 1..4_u32, prop::bool::weighted(0.15)).prop_map(
-        |(windows, max_in_flight, weight, ordered)| NodeSettings { windows, max_in_flight, weight, ordered },
+    let slots = (weighted(0.3, 1..4_u32), 1..4_u32, prop::bool::weighted(0.15));
+    let breaker = (1..4_u32, 1..6_u64).prop_map(|(consecutive_failures, seconds)| BreakerPolicy {
+        consecutive_failures,
+        open_duration: Span::from_secs(seconds),
+    });
+    (windows, slots, weighted(0.6, prop::bool::weighted(0.4)), weighted(0.25, breaker)).prop_map(
+        |(windows, (max_in_flight, weight, ordered), adaptive, breaker)| NodeSettings {
+            windows,
+            max_in_flight,
+            weight,
+            ordered,
+            adaptive,
+            breaker,
+        },
     )
 }
 

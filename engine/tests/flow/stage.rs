@@ -67,6 +67,12 @@ fn windowed(kind: WindowKind, amount: u32, period: Span, unit: Unit) -> NodeSett
     NodeSettings { windows: vec![Window { kind, amount, period, unit }], ..NodeSettings::default() }
 }
 
+/// A breaker that opens after so many failures, for so long.
+pub(crate) fn breaker(consecutive_failures: u32, open_duration: Span) -> NodeSettings {
+    let breaker = Some(BreakerPolicy { consecutive_failures, open_duration });
+    NodeSettings { breaker, ..NodeSettings::default() }
+}
+
 /// Settings of the queue itself.
 pub(crate) fn of_queue(node: NodeSettings) -> QueuePatch {
     QueuePatch { node: Some(node), ..QueuePatch::default() }
@@ -195,6 +201,16 @@ impl Stage {
     pub(crate) fn blocks(&self, id: JobId) -> Vec<(BlockKind, String)> {
         let blocks = self.engine.job(id, self.now).unwrap().blocks;
         blocks.into_iter().map(|block| (block.kind, block.key.to_string())).collect()
+    }
+
+    /// What is known of the node of a key; of the empty one, of the queue.
+    pub(crate) fn state(&self, text: &str) -> NodeState {
+        let (states, _) = self.engine.ledger().node_states(0, usize::MAX, self.now.engine);
+        let states = states.into_iter().map(|mutation| match mutation {
+            Mutation::NodeState { key, state, .. } => (key.to_string(), *state),
+            other => panic!("{other:?} is no state"),
+        });
+        states.into_iter().find(|(key, _)| key == text).map(|(_, state)| state).unwrap_or_default()
     }
 
     /// The engine goes on from what a store would hold of it.

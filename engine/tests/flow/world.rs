@@ -1,6 +1,6 @@
 //! The facts, as far as limits need them: followed by the mutations, and each delivery held against what was set.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sluice_engine::*;
 
@@ -19,6 +19,8 @@ pub(crate) struct Known {
     pub(crate) sequence: u64,
     pub(crate) attempts: u32,
     pub(crate) deliveries: u32,
+    /// While LEASED; else 0.
+    pub(crate) leased_at: Timestamp,
 }
 
 /// What THROTTLED did to a node.
@@ -30,6 +32,20 @@ struct Freeze {
     step: u32,
 }
 
+/// A breaker.
+#[derive(Clone, Copy, Debug, Default)]
+struct Fuse {
+    /// In a row.
+    failures: u32,
+    /// When it opened last, and until when it is.
+    opened: Timestamp,
+    until: Option<Timestamp>,
+    /// When anything of this changed last.
+    changed: Timestamp,
+    /// The job that was sent to see.
+    probe: Option<JobId>,
+}
+
 /// Everything.
 #[derive(Default)]
 pub(crate) struct World {
@@ -38,12 +54,52 @@ pub(crate) struct World {
     /// When settings were put last.
     changed: BTreeMap<QueueId, Timestamp>,
     freezes: BTreeMap<Spot, Freeze>,
+    fuses: BTreeMap<Spot, Fuse>,
+    /// Nodes that were too much, as the engine said, and learn.
+    adapted: BTreeSet<Spot>,
     tallies: BTreeMap<Spot, Vec<Tally>>,
 }
 
 impl Known {
     fn is_under(&self, (queue, key): &Spot) -> bool {
         self.queue == *queue && self.key.is_under(key)
+    }
+}
+
+impl Fuse {
+    fn end_delivery(
+        &mut self,
+        id: JobId,
+        leased_at: Timestamp,
+        is_good: Option<bool>,
+        policy: BreakerPolicy,
+        now: Timestamp,
+    ) {
+        let is_probe = self.probe == Some(id);
+        if !is_probe && leased_at <= self.opened {
+            return;
+        }
+        let before = self.failures;
+        self.probe = self.probe.filter(|_| !is_probe);
+        match is_good {
+            Some(true) => (self.failures, self.until) = (0, None),
+            Some(false) => self.failures += 1,
+            None => {}
+        }
+        if self.failures != before || is_probe {
+            self.changed = now;
+        }
+        if is_good == Some(false) && (is_probe || self.failures >= policy.consecutive_failures) {
+            (self.opened, self.until, self.failures) = (now, Some(now + policy.open_duration), 0);
+        }
+    }
+
+    /// After an hour without a change it is as if it had never been.
+    fn forget(&mut self, now: Timestamp) {
+        let last = self.changed.max(self.until.unwrap_or_default());
+        if self.probe.is_none() && now.since(last) >= bound::FEEDBACK_MEMORY {
+            *self = Fuse::default();
+        }
     }
 }
 
@@ -76,6 +132,37 @@ impl World {
     pub(crate) fn frozen_until(&self, spot: &Spot, now: Timestamp) -> Option<Timestamp> {
         let until = self.freezes.get(spot).map(|freeze| Timestamp(freeze.until));
         until.filter(|until| *until > now)
+    }
+
+    /// Whether a node is to learn its rate.
+    fn is_adaptive(&self, spot: &Spot) -> bool {
+        let said = |spot: &Spot| self.node(spot).and_then(|node| node.adaptive);
+        said(spot).or_else(|| said(&(spot.0, Key::default()))).unwrap_or(true)
+    }
+
+    /// Whether a node may have learned a rate.
+    pub(crate) fn may_be_adapted(&self, spot: &Spot) -> bool {
+        self.is_adaptive(spot) && self.adapted.contains(spot)
+    }
+
+    /// What a node's breaker says to jobs that come.
+    pub(crate) fn breaker_block(&self, spot: &Spot, now: Now) -> Option<(BlockKind, Key, Option<WallTime>)> {
+        let fuse = self.fuses.get(spot)?;
+        let until = fuse.until.filter(|until| *until > now.engine).map(|until| now.wall_at(until));
+        (fuse.probe.is_some() || until.is_some()).then(|| (BlockKind::Breaker, spot.1.clone(), until))
+    }
+
+    /// A delivery of a job has ended: well, badly, or neither.
+    fn end_delivery(&mut self, id: JobId, is_good: Option<bool>, now: Timestamp) {
+        let (job, leased_at) = (self.jobs[&id].clone(), self.jobs[&id].leased_at);
+        self.jobs.get_mut(&id).unwrap().leased_at = Timestamp(0);
+        for spot in way(job.queue, &job.key) {
+            if let Some(policy) = self.node(&spot).and_then(|node| node.breaker) {
+                let fuse = self.fuses.entry(spot).or_default();
+                fuse.forget(now);
+                fuse.end_delivery(id, leased_at, is_good, policy, now);
+            }
+        }
     }
 
     /// What went through the windows of a node that are in force.
@@ -128,6 +215,10 @@ impl World {
             way.retain(|(_, key)| key.segments().count() <= usize::from(*most));
         }
         let spot = way.swap_remove(0);
+        if self.is_adaptive(&spot) {
+            // Which node it is for, and for how long, the engine says.
+            return;
+        }
         let known = self.freezes.get(&spot).copied();
         let recent = known.filter(|freeze| now.0 - freeze.last < bound::FREEZE_MEMORY.0);
         let (wait, step) = match (retry_after, recent) {
@@ -156,6 +247,17 @@ impl World {
         }
         let bypasses = job.bypass_limits && self.lets_bypass(job.queue, &job.key, now) != Some(false);
         for spot in way(job.queue, &job.key) {
+            if let Some(fuse) = self.fuses.get_mut(&spot) {
+                assert!(
+                    fuse.until.is_none_or(|until| until <= now),
+                    "{id} went through {spot:?}, which is open"
+                );
+                assert_eq!(fuse.probe, None, "{id} went through {spot:?} beside the probe");
+                fuse.forget(now);
+                if fuse.until.is_some() {
+                    (fuse.probe, fuse.changed) = (Some(id), now);
+                }
+            }
             assert_eq!(self.frozen_until(&spot, now), None, "{id} went through {spot:?}, which is frozen");
             assert!(
                 !self.is_taken(&spot),
@@ -176,6 +278,7 @@ impl World {
         let job = self.jobs.get_mut(&id).unwrap();
         job.state = JobState::Leased;
         job.deliveries += 1;
+        job.leased_at = now;
         assert_eq!(token.0, u64::from(job.deliveries));
     }
 
@@ -200,6 +303,7 @@ impl World {
                         sequence: if is_ready { id } else { 0 },
                         attempts: 0,
                         deliveries: 0,
+                        leased_at: Timestamp(0),
                     };
                     self.jobs.insert(JobId(id), job);
                 }
@@ -218,6 +322,12 @@ impl World {
                 };
             }
             Mutation::Returned { id, cause, next, .. } => {
+                let is_good = match cause {
+                    ReturnCause::Rejected => Some(true),
+                    ReturnCause::Failed | ReturnCause::Expired => Some(false),
+                    ReturnCause::Throttled | ReturnCause::Released => None,
+                };
+                self.end_delivery(*id, is_good, now);
                 let job = self.jobs.get_mut(id).unwrap();
                 // It is its node that waits.
                 let waits = *cause == ReturnCause::Throttled && matches!(next, Next::Retry(_) | Next::Dead);
@@ -235,14 +345,23 @@ impl World {
                 let job = self.jobs.get_mut(id).unwrap();
                 (job.state, job.sequence, job.attempts) = (JobState::Ready, *sequence, 0);
             }
-            Mutation::Acked { id, .. } => self.end(&[*id], JobState::Completed),
+            Mutation::Acked { id, .. } => {
+                self.end_delivery(*id, Some(true), now);
+                self.end(&[*id], JobState::Completed);
+            }
             Mutation::Cancelled { id } => self.end(&[*id], JobState::Cancelled),
             Mutation::Expired { jobs } => self.end(jobs, JobState::Expired),
             Mutation::Drained { jobs, .. } => self.end(jobs, JobState::Drained),
             Mutation::Purged { jobs } | Mutation::Forgotten { jobs } => {
                 self.jobs.retain(|id, _| !jobs.contains(id))
             }
-            Mutation::NodeReset { queue, key } => drop(self.freezes.remove(&(*queue, key.clone()))),
+            Mutation::NodeReset { queue, key } => {
+                let spot = (*queue, key.clone());
+                self.freezes.remove(&spot);
+                self.fuses.remove(&spot);
+                self.adapted.remove(&spot);
+            }
+            Mutation::NodeState { queue, key, state } => self.learn((*queue, key.clone()), state, now),
             Mutation::Charged { .. }
             | Mutation::Settled { .. }
             | Mutation::Frozen { .. }
@@ -252,13 +371,32 @@ impl World {
         }
     }
 
+    /// An answer did something to a node, as the engine says.
+    fn learn(&mut self, spot: Spot, state: &NodeState, now: Timestamp) {
+        if self.is_adaptive(&spot) {
+            let until = state.frozen_until.0;
+            let freeze = self.freezes.entry(spot.clone()).or_insert(Freeze { until: 0, last: 0, step: 0 });
+            assert!(freeze.until <= until.max(now.0), "{spot:?} thaws though nobody said so");
+            freeze.until = until;
+        }
+        if state.feedback.as_ref().is_some_and(|feedback| feedback.adaptation.is_some()) {
+            assert!(self.is_adaptive(&spot), "{spot:?} is not to learn");
+            self.adapted.insert(spot);
+        }
+    }
+
     fn end(&mut self, ids: &[JobId], state: JobState) {
         ids.iter().for_each(|id| self.jobs.get_mut(id).unwrap().state = state);
     }
 
     /// Other windows may be in force at the nodes of a queue.
     fn follow_settings(&mut self, queue: QueueId, now: Timestamp) {
+        let mut adapted = std::mem::take(&mut self.adapted);
+        adapted.retain(|spot| self.is_adaptive(spot));
+        self.adapted = adapted;
         let settings = &self.settings[&queue];
+        let has_breaker = |key: &Key| settings_of(settings, key).is_some_and(|node| node.breaker.is_some());
+        self.fuses.retain(|(of, key), _| *of != queue || has_breaker(key));
         for ((_, key), tallies) in self.tallies.iter_mut().filter(|((of, _), _)| *of == queue) {
             let windows = settings_of(settings, key).map_or(&[][..], |node| &node.windows);
             let before = std::mem::take(tallies);

@@ -143,10 +143,13 @@ impl Harness {
             Step::Nack { pick, reason, retry_after, stale } => {
                 let (id, token) = self.model.pick(*pick, *stale)?;
                 let retry_after = retry_after.map(Span);
+                // What a queue learns that an enqueue made is not the model's.
+                let learns = *reason == NackReason::Throttled && self.model.is_adaptive(id);
+                let reason = if learns { NackReason::Released } else { *reason };
                 Command::Nack(vec![Nack {
                     id,
                     token,
-                    reason: *reason,
+                    reason,
                     error: None,
                     retry_after,
                     scope: None,

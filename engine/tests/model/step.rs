@@ -60,12 +60,13 @@ pub(crate) fn batch(index: usize) -> BatchName {
     BatchName::new(BATCHES[index]).unwrap()
 }
 
-/// Without ageing the model knows who may go.
+/// Without ageing the model knows who may go, and without adaptation how long a THROTTLED holds.
 pub(crate) fn first_settings() -> QueuePatch {
     QueuePatch {
         retry: RetryPatch { max_attempts: Some(3), ..RetryPatch::default() },
         priority_ageing: Some(Span::ZERO),
         idempotency_window: Some(IDEMPOTENCY_WINDOW),
+        node: Some(NodeSettings { adaptive: Some(false), ..NodeSettings::default() }),
         ..QueuePatch::default()
     }
 }

@@ -138,6 +138,12 @@ impl Model {
         job.state == JobState::Ready && !self.frozen.iter().any(is_frozen)
     }
 
+    /// Whether the queue of a job learns from THROTTLED.
+    pub(crate) fn is_adaptive(&self, id: JobId) -> bool {
+        let queue = self.jobs.get(&id.0).map(|job| &self.queues[&job.queue]);
+        queue.is_some_and(|queue| queue.settings.node.adaptive != Some(false))
+    }
+
     /// The downstream said that it was too much for a job's key.
     pub(crate) fn throttle(&mut self, id: u64, retry_after: Option<Span>, now: Now) {
         let job = &self.jobs[&id];

@@ -310,7 +310,8 @@ async fn frozen_node_goes_on_when_it_is_told_to_and_owes_what_it_owed() {
 async fn s0_3_without_a_time_the_wait_doubles_and_what_is_said_at_once_counts_once() {
     let server = Sluiced::fresh().await;
     let queue = server.queue("ladder");
-    queue.put(limited(NodeSettings::default(), &[])).await;
+    let literal = NodeSettings { adaptive: Some(false), ..NodeSettings::default() };
+    queue.put(limited(literal, &[])).await;
     queue.enqueue(vec![spec::keyed("a", "x"); 3]).await;
     let out = queue.lease(3).await;
     for job in &out {

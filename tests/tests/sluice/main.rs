@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests stand outside: their clock is the client's own")]
 #![allow(clippy::print_stderr, reason = "what a failed test has to say")]
 
+mod adapt;
 mod attempt;
 mod back_pressure;
 mod backup;

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use sluice_proto::v1::{
-    CapacityReserve, JobSpec, JobState, KeyRule, LeaseRequest, NackReason, NodeSettings, OverflowPolicy,
-    PutQueueRequest, Queue, RetryPolicy, Window, WindowKind, WindowUnit,
+    CapacityReserve, CircuitBreaker, JobSpec, JobState, KeyRule, LeaseRequest, NackReason, NodeSettings,
+    OverflowPolicy, PutQueueRequest, Queue, RetryPolicy, Window, WindowKind, WindowUnit,
 };
 use sluice_tests::{Sluiced, cli, spec, status};
 use tonic::{Code, Status};
@@ -71,6 +71,8 @@ fn limits() -> NodeSettings {
         max_in_flight: Some(70),
         weight: Some(7),
         ordered: true,
+        adaptive: Some(false),
+        breaker: Some(CircuitBreaker { consecutive_failures: 7, open_duration: Some(spec::millis(7_500)) }),
         ..NodeSettings::default()
     }
 }

@@ -1,4 +1,4 @@
-//! How limits of a node are written on the command line: `rate=30/60s/5,quota=1000/24h,max_in_flight=10`.
+//! How limits of a node are written on the command line: `rate=30/60s/5,quota=1000/24h,breaker=5/30s`.
 
 use std::str::FromStr;
 
@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use super::capacity::Overflow;
 use super::span;
 use crate::{
-    proto::{NodeSettings, Window, WindowKind, WindowUnit},
+    proto::{CircuitBreaker, NodeSettings, Window, WindowKind, WindowUnit},
     span_to_proto,
 };
 
@@ -44,13 +44,17 @@ pub(super) fn node(text: &str) -> Result<NodeSettings, String> {
             "ordered" => {
                 settings.ordered = value.parse().map_err(|_| format!("{name}: true or false"))?;
             }
+            "adaptive" => {
+                settings.adaptive = Some(value.parse().map_err(|_| format!("{name}: true or false"))?);
+            }
+            "breaker" => settings.breaker = Some(breaker(name, value)?),
             "max_jobs" => settings.max_jobs = Some(number(name, value)?),
             "max_bytes" => settings.max_bytes = Some(number(name, value)?),
             "overflow" => settings.overflow_policy = Overflow::from_str(value, false)?.into_proto().into(),
             _ => {
                 return Err(format!(
-                    "`{name}` is none of rate, rate_cost, quota, quota_cost, max_in_flight, weight, ordered, max_jobs, \
-                     max_bytes, overflow"
+                    "`{name}` is none of rate, rate_cost, quota, quota_cost, max_in_flight, weight, ordered, adaptive, \
+                     breaker, max_jobs, max_bytes, overflow"
                 ));
             }
         }
@@ -60,6 +64,16 @@ pub(super) fn node(text: &str) -> Result<NodeSettings, String> {
 
 fn number<N: FromStr>(name: &str, value: &str) -> Result<N, String> {
     value.parse().map_err(|_| format!("{name}: a whole number"))
+}
+
+/// `FAILURES/OPEN`.
+fn breaker(name: &str, text: &str) -> Result<CircuitBreaker, String> {
+    let wrong = || format!("{name}: write `{text}` as FAILURES/OPEN, such as 5/30s");
+    let (failures, open) = text.split_once('/').ok_or_else(wrong)?;
+    Ok(CircuitBreaker {
+        consecutive_failures: failures.parse().map_err(|_| wrong())?,
+        open_duration: Some(span_to_proto(span(open)?)),
+    })
 }
 
 /// `AMOUNT/PERIOD`, of a rate also `AMOUNT/PERIOD/BURST`.
@@ -104,7 +118,11 @@ mod tests {
             (WindowKind::Quota, WindowUnit::Cost, period(86_400))
         );
         assert_eq!((said.max_in_flight, said.weight, said.ordered), (Some(10), Some(3), true));
+        assert_eq!((said.adaptive, said.breaker), (None, None));
         assert_eq!(limits("none"), Ok(NodeSettings::default()));
+        let said = limits("adaptive=false,breaker=5/30s").unwrap();
+        let breaker = CircuitBreaker { consecutive_failures: 5, open_duration: period(30) };
+        assert_eq!((said.adaptive, said.breaker), (Some(false), Some(breaker)));
         for wrong in [
             "",
             "rate",
@@ -114,6 +132,10 @@ mod tests {
             "rate=1/1s/2/3",
             "quota=1/1s/2",
             "ordered=maybe",
+            "adaptive=",
+            "breaker=5",
+            "breaker=x/30s",
+            "breaker=5/soon",
             "max_jobs=3",
             "speed=1/1s",
         ] {

@@ -54,8 +54,9 @@ pub(in crate::cli) struct Put {
     reserve_percent: Option<u32>,
     /// What goes through the queue, in place of all limits it has; any of rate=AMOUNT/PERIOD/BURST (the burst may be
     /// left out: one second's worth, at least 2), quota=AMOUNT/PERIOD, rate_cost=… and quota_cost=… of what jobs
-    /// cost, up to 4 of these; max_in_flight=N, ordered=true; separated by commas; none is no limit. A new queue's
-    /// default: none.
+    /// cost, up to 4 of these; max_in_flight=N, ordered=true, adaptive=false (THROTTLED freezes, and does not cut the
+    /// rate), breaker=FAILURES/OPEN (so many failures in a row, and nothing goes for so long); separated by commas; none
+    /// is no limit. A new queue's default: none.
     #[arg(long, value_parser = limits, value_name = "LIMITS|none")]
     limits: Option<NodeSettings>,
     /// The shared limit to hang the queue under; none is none. A new queue's default: none.

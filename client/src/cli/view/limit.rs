@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{name, span, time};
-use crate::proto::{Gate, GateKind, NodeSettings, Window, WindowKind, WindowUnit};
+use crate::proto::{CircuitBreaker, Gate, GateKind, NodeSettings, Window, WindowKind, WindowUnit};
 
 /// What goes through a node.
 #[derive(Debug, Serialize)]
@@ -16,6 +16,17 @@ pub(super) struct LimitsView {
     weight: u32,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     ordered: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    adaptive: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    breaker: Option<BreakerView>,
+}
+
+#[derive(Debug, Serialize)]
+struct BreakerView {
+    consecutive_failures: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    open_duration: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -43,6 +54,11 @@ pub(super) struct GateView {
 }
 
 impl LimitsView {
+    /// Of a queue, which is adaptive unless it says that it is not.
+    pub(super) fn of_queue(settings: &NodeSettings) -> Option<LimitsView> {
+        LimitsView::of(&NodeSettings { adaptive: settings.adaptive.filter(|is| !is), ..settings.clone() })
+    }
+
     /// None where nothing is limited.
     pub(super) fn of(settings: &NodeSettings) -> Option<LimitsView> {
         let view = LimitsView {
@@ -50,9 +66,12 @@ impl LimitsView {
             max_in_flight: settings.max_in_flight,
             weight: settings.weight.unwrap_or(1),
             ordered: settings.ordered,
+            adaptive: settings.adaptive,
+            breaker: settings.breaker.as_ref().map(BreakerView::from),
         };
-        let is_plain =
+        let is_free =
             view.windows.is_empty() && view.max_in_flight.is_none() && view.weight == 1 && !view.ordered;
+        let is_plain = is_free && view.adaptive.is_none() && view.breaker.is_none();
         (!is_plain).then_some(view)
     }
 
@@ -63,6 +82,11 @@ impl LimitsView {
             self.max_in_flight.map(|most| format!("max_in_flight={most}")),
             (self.weight != 1).then(|| format!("weight={}", self.weight)),
             self.ordered.then(|| "ordered=true".to_owned()),
+            self.adaptive.map(|is| format!("adaptive={is}")),
+            self.breaker.as_ref().map(|breaker| {
+                let open = breaker.open_duration.as_deref().unwrap_or_default();
+                format!("breaker={}/{open}", breaker.consecutive_failures)
+            }),
         ];
         windows.chain(others.into_iter().flatten()).collect::<Vec<_>>().join(",")
     }
@@ -76,6 +100,15 @@ impl WindowView {
         let burst = self.burst.map(|burst| format!("/{burst}")).unwrap_or_default();
         let period = self.period.as_deref().unwrap_or_default();
         format!("{kind}{unit}={}/{period}{burst}", self.amount)
+    }
+}
+
+impl From<&CircuitBreaker> for BreakerView {
+    fn from(breaker: &CircuitBreaker) -> BreakerView {
+        BreakerView {
+            consecutive_failures: breaker.consecutive_failures,
+            open_duration: breaker.open_duration.as_ref().map(span),
+        }
     }
 }
 

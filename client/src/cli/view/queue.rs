@@ -156,7 +156,7 @@ impl From<Queue> for QueueView {
             max_bytes: queue.max_bytes,
             overflow_policy: overflow(queue.overflow_policy),
             reserve: queue.reserve.as_ref().map(ReserveView::from),
-            limits: queue.settings.as_ref().and_then(LimitsView::of),
+            limits: queue.settings.as_ref().and_then(LimitsView::of_queue),
             limit: queue.limit,
             key_rules: queue.key_rules.into_iter().map(KeyRuleView::from).collect(),
             flow_hint: queue.flow_hint.as_ref().map(FlowHintPolicyView::from),

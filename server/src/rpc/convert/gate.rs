@@ -20,6 +20,11 @@ pub(super) fn node(
         max_in_flight: node.max_in_flight,
         weight: Some(node.weight),
         ordered: node.ordered,
+        adaptive: node.adaptive,
+        breaker: node.breaker.map(|breaker| v1::CircuitBreaker {
+            consecutive_failures: breaker.consecutive_failures,
+            open_duration: Some(duration(breaker.open_duration)),
+        }),
         max_jobs: capacity.jobs,
         max_bytes: capacity.bytes,
         overflow_policy: overflow.map_or(v1::OverflowPolicy::Unspecified, overflow_policy) as i32,
@@ -107,6 +112,11 @@ pub(super) fn gate(block: &Block) -> v1::Gate {
         BlockKind::Ordered => (v1::GateKind::Ordered, "another job is not done, and they go one by one, of"),
         BlockKind::Frozen => (v1::GateKind::Frozen, "a worker said THROTTLED of"),
         BlockKind::Paused => (v1::GateKind::Paused, "nothing is leased from"),
+        BlockKind::Breaker if block.until.is_none() => {
+            (v1::GateKind::Breaker, "one job is sent to see whether it works again, of")
+        }
+        BlockKind::Breaker => (v1::GateKind::Breaker, "too many jobs failed in a row, of"),
+        BlockKind::Adapted => (v1::GateKind::Adapted, "the rate that was learned from THROTTLED, of"),
     };
     let node = node_name(&block.key, block.limit.as_ref());
     v1::Gate {

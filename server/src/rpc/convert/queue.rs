@@ -30,7 +30,10 @@ pub(in crate::rpc) fn queue(view: &QueueView) -> v1::Queue {
             min_priority: Some(reserve.min_priority.get().into()),
             percent: Some(reserve.percent.into()),
         }),
-        settings: Some(node(&settings.node, Capacity::default(), None)),
+        settings: Some(v1::NodeSettings {
+            adaptive: Some(settings.node.adaptive.unwrap_or(true)),
+            ..node(&settings.node, Capacity::default(), None)
+        }),
         limit: settings.limit.as_ref().map_or_else(String::new, ToString::to_string),
         key_rules: settings.key_rules.iter().map(key_rule).collect(),
         paused: settings.paused,
@@ -202,8 +205,8 @@ fn totals(totals: &QueueTotals) -> v1::QueueTotals {
 #[cfg(test)]
 mod tests {
     use sluice_engine::{
-        KeyPattern, NodeSettings, Priority, PutQueue, QueueId, QueueSettings, Reserve, Span, Unit, Window,
-        WindowKind,
+        BreakerPolicy, KeyPattern, NodeSettings, Priority, PutQueue, QueueId, QueueSettings, Reserve, Span,
+        Unit, Window, WindowKind,
     };
 
     use super::*;
@@ -215,8 +218,14 @@ mod tests {
         let window =
             Window { kind: WindowKind::Quota, amount: 9, period: Span::from_secs(60), unit: Unit::Cost };
         let rate = Window { kind: WindowKind::Rate { burst: 7 }, unit: Unit::Jobs, ..window };
-        let limits =
-            NodeSettings { windows: vec![window, rate], max_in_flight: Some(3), weight: 2, ordered: true };
+        let limits = NodeSettings {
+            windows: vec![window, rate],
+            max_in_flight: Some(3),
+            weight: 2,
+            ordered: true,
+            adaptive: Some(false),
+            breaker: Some(BreakerPolicy { consecutive_failures: 5, open_duration: Span::from_secs(30) }),
+        };
         let settings = QueueSettings {
             retention_bytes: 77,
             capacity,
@@ -244,6 +253,21 @@ mod tests {
         let PutQueue { name, patch, version } = validate::put_queue(request).unwrap();
         assert_eq!((&*name, version), ("q", Some(view.version)));
         assert_eq!(patch.over(&QueueSettings::default()), settings);
+    }
+
+    #[test]
+    fn queue_that_says_nothing_is_adaptive_and_says_so_and_can_be_put_back() {
+        let settings = QueueSettings::default();
+        let view = QueueView {
+            name: QueueName::new("q").unwrap(),
+            settings: settings.clone(),
+            version: QueueVersion { queue: QueueId(3), number: 1 },
+            create_time: WallTime(5),
+        };
+        let shown = queue(&view);
+        assert_eq!(shown.settings.as_ref().unwrap().adaptive, Some(true));
+        let request = v1::PutQueueRequest { queue: Some(shown), update_mask: None };
+        assert_eq!(validate::put_queue(request).unwrap().patch.over(&settings), settings);
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! What goes through a node: windows, slots, weight, order.
 
 use sluice_engine::bound::{
-    MAX_AMOUNT, MAX_COST, MAX_IN_FLIGHT, MAX_PERIOD, MAX_WAIT, MAX_WEIGHT, MAX_WINDOWS, MIN_PERIOD,
+    MAX_AMOUNT, MAX_CONSECUTIVE_FAILURES, MAX_COST, MAX_IN_FLIGHT, MAX_OPEN, MAX_PERIOD, MAX_WAIT,
+    MAX_WEIGHT, MAX_WINDOWS, MIN_OPEN, MIN_PERIOD,
 };
-use sluice_engine::{Acquire, NodeName, NodeSettings, Span, Unit, Window, WindowKind};
+use sluice_engine::{Acquire, BreakerPolicy, NodeName, NodeSettings, Span, Unit, Window, WindowKind};
 use sluice_proto::v1;
 
 use super::field::Fields;
@@ -49,12 +50,30 @@ impl Fields {
         let windows = self.windows(at.then("windows"), &said.windows);
         let in_flight = self.said_number(at.then("max_in_flight"), said.max_in_flight, 1..=MAX_IN_FLIGHT);
         let weight = self.number(at.then("weight"), said.weight, 1..=MAX_WEIGHT, default.weight);
+        let breaker = match &said.breaker {
+            Some(breaker) => self.breaker(at.then("breaker"), breaker).map(Some),
+            None => Some(None),
+        };
         Some(NodeSettings {
             windows: windows?,
             max_in_flight: in_flight?,
             weight: weight?,
             ordered: said.ordered,
+            adaptive: said.adaptive,
+            breaker: breaker?,
         })
+    }
+
+    fn breaker(&mut self, at: Path<'_>, said: &v1::CircuitBreaker) -> Option<BreakerPolicy> {
+        let failures_at = at.then("consecutive_failures");
+        let bounds = 1..=MAX_CONSECUTIVE_FAILURES;
+        let failures = self.said_number(failures_at, Some(said.consecutive_failures), bounds);
+        let open_at = at.then("open_duration");
+        let open = self.span(open_at, said.open_duration, MIN_OPEN..=MAX_OPEN);
+        if open == Some(None) {
+            self.wrong(open_at, "must be said");
+        }
+        Some(BreakerPolicy { consecutive_failures: failures??, open_duration: open?? })
     }
 
     /// What is set on a queue's own node, whose capacity is said elsewhere.
@@ -74,7 +93,9 @@ impl Fields {
             self.wrong(at.then(field), "of a queue is said in the queue itself");
             good = false;
         }
-        self.node(at, said).filter(|_| good)
+        let node = self.node(at, said).filter(|_| good)?;
+        // A queue adapts unless it says that it does not.
+        Some(NodeSettings { adaptive: node.adaptive.filter(|adaptive| !adaptive), ..node })
     }
 
     fn windows(&mut self, at: Path<'_>, said: &[v1::Window]) -> Option<Vec<Window>> {
@@ -152,6 +173,19 @@ mod tests {
         v1::NodeSettings { windows, ..Default::default() }
     }
 
+    fn broken(consecutive_failures: u32, seconds: Option<i64>) -> v1::NodeSettings {
+        let open_duration = seconds.map(|seconds| Duration { seconds, nanos: 0 });
+        let breaker = Some(v1::CircuitBreaker { consecutive_failures, open_duration });
+        v1::NodeSettings { breaker, ..Default::default() }
+    }
+
+    #[test]
+    fn breaker_is_said_whole() {
+        let breaker = check(broken(1_000, Some(86_400))).unwrap().breaker;
+        let open_duration = Span::from_secs(86_400);
+        assert_eq!(breaker, Some(BreakerPolicy { consecutive_failures: 1_000, open_duration }));
+    }
+
     #[test]
     fn what_is_not_said_has_its_default() {
         assert_eq!(check(v1::NodeSettings::default()), Ok(NodeSettings::default()));
@@ -187,6 +221,11 @@ mod tests {
             ("settings.windows[0].unit", windows(vec![v1::Window { unit: 9, ..minute(1) }])),
             ("settings.max_in_flight", v1::NodeSettings { max_in_flight: Some(0), ..Default::default() }),
             ("settings.weight", v1::NodeSettings { weight: Some(1_001), ..Default::default() }),
+            ("settings.breaker.consecutive_failures", broken(0, Some(1))),
+            ("settings.breaker.consecutive_failures", broken(1_001, Some(1))),
+            ("settings.breaker.open_duration", broken(1, None)),
+            ("settings.breaker.open_duration", broken(1, Some(0))),
+            ("settings.breaker.open_duration", broken(1, Some(86_401))),
         ] {
             assert_eq!(check(said), Err(vec![wrong.to_owned()]));
         }

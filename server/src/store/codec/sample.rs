@@ -8,11 +8,11 @@ use proptest::option;
 use proptest::prelude::*;
 use sluice_engine::bound::MAX_COST;
 use sluice_engine::{
-    Attributes, BatchName, Besides, Capacity, Charge, Cost, Due, Enqueued, FlowHintPolicy, FlowHintStep,
-    JobError, JobId, JobSpec, Key, KeyPattern, KeyRule, LimitName, LimitRecord, LimitSettings, Meter,
-    Mutation, Next, NodeSettings, NodeState, OverflowPolicy, Priority, QueueId, QueueName, QueueSettings,
-    Quota, RequestKey, Reserve, RetryPatch, ReturnCause, Settlement, Span, Start, Timestamp, Trace, Unit,
-    WallTime, Window, WindowKind,
+    Adaptation, Attributes, BatchName, Besides, Breaker, BreakerPolicy, Capacity, Charge, Cost, Due,
+    Enqueued, Feedback, FlowHintPolicy, FlowHintStep, JobError, JobId, JobSpec, Key, KeyPattern, KeyRule,
+    LimitName, LimitRecord, LimitSettings, Meter, Mutation, Next, NodeSettings, NodeState, OverflowPolicy,
+    Phase, Priority, QueueId, QueueName, QueueSettings, Quota, RequestKey, Reserve, RetryPatch, ReturnCause,
+    Settlement, Span, Start, Timestamp, Trace, Unit, WallTime, Window, WindowKind,
 };
 
 use crate::idempotency;
@@ -172,7 +172,20 @@ pub(crate) fn one_of_each_later() -> Vec<Mutation> {
             first: JobId(1_002),
             jobs: vec![JobSpec { bypass_limits: true, ..JobSpec::default() }],
         },
+        Mutation::QueuePut {
+            queue: QueueId(3),
+            name: QueueName::new("sms.out").unwrap(),
+            settings: Box::new(answering_settings()),
+            version: 4,
+        },
+        answered(Phase::Closed { failures: 4 }),
+        answered(Phase::Open { until: Timestamp(60_000_000_000) }),
+        answered(Phase::Probing),
     ]
+}
+
+fn answered(phase: Phase) -> Mutation {
+    Mutation::NodeState { queue: QueueId(3), key: key("bot42"), state: Box::new(answered_state(phase)) }
 }
 
 fn limit_record() -> LimitRecord {
@@ -216,6 +229,7 @@ fn limited_settings() -> QueueSettings {
                 max_in_flight: Some(9),
                 weight: 3,
                 ordered: true,
+                ..NodeSettings::default()
             },
         }],
         ..QueueSettings::default()
@@ -238,6 +252,7 @@ fn state() -> NodeState {
         frozen_until: Timestamp(32_000_000_000),
         throttled: Some((Timestamp(31_000_000_000), 2)),
         traces: Vec::new(),
+        feedback: None,
     }
 }
 
@@ -245,6 +260,38 @@ fn traced_state() -> NodeState {
     let trace = |lows| Trace { since: Timestamp(3), changed: Timestamp(4), cheapest: 2_000_000_000, lows };
     let lows = vec![(Timestamp(7), 0), (Timestamp(9), 500)];
     NodeState { traces: vec![trace(lows), trace(Vec::new())], throttled: None, ..state() }
+}
+
+/// Settings of what answers do.
+fn answering_settings() -> QueueSettings {
+    let breaker = BreakerPolicy { consecutive_failures: 5, open_duration: Span::from_secs(30) };
+    let rule = |pattern: &str, adaptive| KeyRule {
+        pattern: KeyPattern::new(pattern).unwrap(),
+        capacity: Capacity::default(),
+        overflow: None,
+        node: NodeSettings { adaptive: Some(adaptive), breaker: Some(breaker), ..NodeSettings::default() },
+    };
+    QueueSettings { key_rules: vec![rule("bot*", true), rule("*", false)], ..QueueSettings::default() }
+}
+
+/// What answers did.
+fn answered_state(phase: Phase) -> NodeState {
+    let adaptation = Adaptation {
+        cut_at: Timestamp(31_000_000_000),
+        base: 30.0,
+        kept: 0.85,
+        is_searching: false,
+        grown: 0.25,
+        used_at: Timestamp(33_000_000_000),
+        answers: 3,
+        step: 1,
+        halved: 1,
+        full: Timestamp(33_000_000_007),
+    };
+    let breaker =
+        Breaker { phase, opened_at: Timestamp(30_000_000_000), changed_at: Timestamp(30_500_000_000) };
+    let feedback = Feedback { adaptation: Some(adaptation), breaker: Some(breaker) };
+    NodeState { feedback: Some(Box::new(feedback)), ..NodeState::default() }
 }
 
 fn key(text: &str) -> Key {
@@ -475,8 +522,20 @@ fn rule() -> impl Strategy<Value = KeyRule> {
 }
 
 fn node() -> impl Strategy<Value = NodeSettings> {
-    (vec(window(), 0..3), option::of(any::<u32>()), any::<u32>(), any::<bool>()).prop_map(
-        |(windows, max_in_flight, weight, ordered)| NodeSettings { windows, max_in_flight, weight, ordered },
+    let breaker = (any::<u32>(), any::<u64>()).prop_map(|(consecutive_failures, nanos)| BreakerPolicy {
+        consecutive_failures,
+        open_duration: Span(nanos),
+    });
+    let feedback = (option::of(any::<bool>()), option::of(breaker));
+    (vec(window(), 0..3), option::of(any::<u32>()), any::<u32>(), any::<bool>(), feedback).prop_map(
+        |(windows, max_in_flight, weight, ordered, (adaptive, breaker))| NodeSettings {
+            windows,
+            max_in_flight,
+            weight,
+            ordered,
+            adaptive,
+            breaker,
+        },
     )
 }
 
@@ -496,14 +555,49 @@ fn node_state() -> impl Strategy<Value = NodeState> {
     };
     let meters =
         vec((window(), any::<u64>(), any::<[u64; 16]>()).prop_map(move |(w, t, c)| meter(w, t, c)), 0..3);
-    (meters, time(), option::of((time(), any::<u8>())), vec(trace(), 0..3)).prop_map(
-        |(meters, frozen_until, throttled, traces)| NodeState { meters, frozen_until, throttled, traces },
+    let learned = (option::of(adaptation()), option::of(breaker()));
+    (meters, time(), option::of((time(), any::<u8>())), vec(trace(), 0..3), learned).prop_map(
+        |(meters, frozen_until, throttled, traces, (adaptation, breaker))| {
+            let feedback = Feedback { adaptation, breaker };
+            let feedback = (feedback != Feedback::default()).then(|| Box::new(feedback));
+            NodeState { meters, frozen_until, throttled, traces, feedback }
+        },
     )
 }
 
 fn trace() -> impl Strategy<Value = Trace> {
     (any::<[u64; 3]>(), vec((time(), any::<u64>()), 0..4)).prop_map(|([since, changed, cheapest], lows)| {
         Trace { since: Timestamp(since), changed: Timestamp(changed), cheapest, lows }
+    })
+}
+
+fn adaptation() -> impl Strategy<Value = Adaptation> {
+    (any::<[u64; 3]>(), any::<[u8; 3]>(), any::<bool>(), (1e-9..1e9f64, 1e-9..1.0f64, 0.0..1e9f64)).prop_map(
+        |([cut_at, used_at, full], [answers, step, halved], is_searching, (base, kept, grown))| Adaptation {
+            cut_at: Timestamp(cut_at),
+            base,
+            kept,
+            is_searching,
+            grown,
+            used_at: Timestamp(used_at),
+            answers,
+            step,
+            halved,
+            full: Timestamp(full),
+        },
+    )
+}
+
+fn breaker() -> impl Strategy<Value = Breaker> {
+    let phase = prop_oneof![
+        any::<u32>().prop_map(|failures| Phase::Closed { failures }),
+        time().prop_map(|until| Phase::Open { until }),
+        Just(Phase::Probing),
+    ];
+    (phase, time(), time()).prop_map(|(phase, opened_at, changed_at)| Breaker {
+        phase,
+        opened_at,
+        changed_at,
     })
 }
 

@@ -5,13 +5,14 @@ use prost_reflect::{DynamicMessage, MapKey, MethodDescriptor, Value};
 use sluice_proto::v1::work_request::Message as Asked;
 use sluice_proto::v1::{
     Ack, AckRequest, AcquireLimitRequest, BackupRequest, BatchGetJobsRequest, CancelJobRequest,
-    DeleteLimitRequest, DeleteQueueRequest, DrainRequest, EnqueueRequest, EnqueueStreamRequest,
-    ExplainJobRequest, ExtendLeaseRequest, GetBatchRequest, GetJobRequest, GetLimitRequest, GetQueueRequest,
-    GetQueueStatusRequest, GetServerInfoRequest, JobFilter, JobState, KeyRule, LeaseExtension, LeaseRequest,
-    Limit, ListJobsRequest, ListKeysRequest, ListLimitsRequest, ListQueuesRequest, Nack, NackReason,
-    NackRequest, NodeSettings, PauseQueueRequest, PurgeJobsRequest, PutLimitRequest, PutQueueRequest, Queue,
-    RequeueJobsRequest, ResetNodeRequest, ResumeQueueRequest, RetryPolicy, UpdateJobRequest,
-    WatchQueueRequest, WatchQueuesRequest, Window, WindowKind, WorkRequest, WorkStart,
+    CircuitBreaker, DeleteLimitRequest, DeleteQueueRequest, DrainRequest, EnqueueRequest,
+    EnqueueStreamRequest, ExplainJobRequest, ExtendLeaseRequest, GetBatchRequest, GetJobRequest,
+    GetLimitRequest, GetQueueRequest, GetQueueStatusRequest, GetServerInfoRequest, JobFilter, JobState,
+    KeyRule, LeaseExtension, LeaseRequest, Limit, ListJobsRequest, ListKeysRequest, ListLimitsRequest,
+    ListQueuesRequest, Nack, NackReason, NackRequest, NodeSettings, PauseQueueRequest, PurgeJobsRequest,
+    PutLimitRequest, PutQueueRequest, Queue, RequeueJobsRequest, ResetNodeRequest, ResumeQueueRequest,
+    RetryPolicy, UpdateJobRequest, WatchQueueRequest, WatchQueuesRequest, Window, WindowKind, WorkRequest,
+    WorkStart,
 };
 use sluice_tests::{spec, wire};
 use tonic::Code;
@@ -141,7 +142,13 @@ pub(crate) fn good(method: &MethodDescriptor, world: &World) -> DynamicMessage {
         }
         "PutQueue" => {
             let window = Window { amount: 1_000_000, period: Some(spec::millis(1)), ..Window::default() };
-            let settings = Some(NodeSettings { windows: vec![window], ..NodeSettings::default() });
+            let breaker =
+                CircuitBreaker { consecutive_failures: 1_000, open_duration: Some(spec::millis(1_000)) };
+            let settings = Some(NodeSettings {
+                windows: vec![window],
+                breaker: Some(breaker),
+                ..NodeSettings::default()
+            });
             let queue = Queue {
                 name: queue(),
                 retry_policy: Some(RetryPolicy::default()),
@@ -439,6 +446,16 @@ fn node(rpc: &'static str, prefix: &str) -> Vec<Row> {
         row(".max_in_flight", numbers(1_000_000)),
         row(".weight", of_siblings(Value::U32(2), numbers(1_000))),
         row(".ordered", of_siblings(Value::Bool(true), Vec::new())),
+        row(".adaptive", Vec::new()),
+        row(".breaker", Vec::new()),
+        row(".breaker.consecutive_failures", numbers(1_000)),
+        row(".breaker.open_duration", {
+            let mut cases = spans();
+            cases.push(set("zero", span(0, 0)));
+            cases.push(set("too short", span(0, 999_999_999)));
+            cases.push(set("too long", span(86_400, 1)));
+            cases
+        }),
         row(".max_jobs", elsewhere(Value::U64(1), capacities(1 << 40))),
         row(".max_bytes", elsewhere(Value::U64(1), capacities(1 << 50))),
         row(".overflow_policy", elsewhere(Value::EnumNumber(1), policies())),
