@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::id::QueueId;
 use crate::job::{JobState, Priority};
+use crate::ledger::BreakerState;
 use crate::limit::Window;
 use crate::name::{BatchName, Key, LimitName, QueueName};
 use crate::settings::{FlowHintPolicy, QueueSettings};
@@ -187,6 +188,10 @@ pub struct NodeStatus {
     pub frozen_until: Option<WallTime>,
     /// READY jobs below it.
     pub ready: u64,
+    /// Units a second that it lets through after what it learned; none while that is no less than what was set.
+    pub rate_in_force: Option<f64>,
+    /// How its breaker stands; none: it has none.
+    pub breaker: Option<BreakerState>,
 }
 
 /// A window, and what may go through it now.

@@ -6,7 +6,7 @@ use crate::job::JobState;
 use crate::ledger::flow::Spot;
 use crate::ledger::keys::KeyId;
 use crate::ledger::limits::Limit;
-use crate::ledger::{NodeState, Queue};
+use crate::ledger::{BreakerState, NodeState, Queue};
 use crate::limit::{NodeSettings, Window};
 use crate::name::{Key, QueueName};
 use crate::queue::{NodeStatus, StateCounts, WindowStatus};
@@ -39,6 +39,8 @@ impl Engine {
             ordered: false,
             frozen_until: frozen_until.map(|until| now.wall_at(until)),
             ready: 0,
+            rate_in_force: gate.and_then(|gate| gate.rate_in_force(now.engine)),
+            breaker: breaker(settings, gate, now),
         }
     }
 
@@ -71,6 +73,8 @@ impl Engine {
             ordered: settings.is_some_and(|settings| settings.ordered),
             frozen_until: frozen_until.map(|until| now.wall_at(until)),
             ready: counts.get(JobState::Ready),
+            rate_in_force: gate.and_then(|gate| gate.rate_in_force(now.engine)),
+            breaker: settings.and_then(|settings| breaker(settings, gate, now)),
         }
     }
 
@@ -81,6 +85,11 @@ impl Engine {
             None => StateCounts::default(),
         }
     }
+}
+
+fn breaker(settings: &NodeSettings, gate: Option<&NodeState>, now: Now) -> Option<BreakerState> {
+    let state = || gate.map_or(BreakerState::Closed, |gate| gate.breaker_state(now.engine));
+    settings.breaker.as_ref().map(|_| state())
 }
 
 /// The meter in a window's place, if anything went through it; nothing counts otherwise.

@@ -398,7 +398,7 @@ impl Race {
     fn check_surveys(&self) {
         let facts = Free { keys: &self.keys, sequences: Some(&self.sequences), now: self.now };
         for (number, (node, model)) in (1..).zip(&self.queues) {
-            let Some(job) = model.jobs.iter().nth(model.jobs.len() / 2) else { continue };
+            let Some(job) = model.jobs.get(model.jobs.len() / 2) else { continue };
             let path = job.key.join("/");
             let id = match &*path {
                 "" => KeyId::NONE,

@@ -60,12 +60,12 @@ pub(crate) fn run(load: &Load, seed: u64) -> Figures {
     let backlog = (0..load.backlog).map(|_| load.job(&mut run.chance)).collect();
     run.enqueue(backlog);
     (0..load.workers.count).for_each(|_| run.lease());
-    run.to_the_end();
+    run.run_out();
     run.figures
 }
 
 impl Run<'_> {
-    fn to_the_end(&mut self) {
+    fn run_out(&mut self) {
         let end = self.begun + Span::from_secs(self.load.seconds);
         // Who is asked late would not be seen to go.
         let last_asked = self.begun + Span::from_secs(self.load.seconds * 2 / 3);

@@ -164,7 +164,6 @@ fn finds_its_rate(patch: &QueuePatch) {
         let outcome = Simulation::new(patch.clone(), 5_000, seed).run();
         let refused = outcome.refused as f64 / outcome.calls as f64;
         let used = outcome.used / outcome.allowed;
-        println!("seed {seed}: refused {refused:.4}, used {used:.4} {outcome:?}");
         assert!(refused < 0.03, "{refused:.4} of calls were too much: {outcome:?}");
         assert!(used >= 0.9, "{used:.4} of what could be was used: {outcome:?}");
     }

@@ -192,6 +192,7 @@ mod tests {
             requeues: u32::MAX,
             cost: Cost::new(sluice_engine::bound::MAX_COST).unwrap(),
             blocks: Vec::new(),
+            eta: None,
             position: Some(u64::MAX),
             policy,
             detail: Some(Box::new(detail)),

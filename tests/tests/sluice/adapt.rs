@@ -77,7 +77,7 @@ async fn s3_9_n4_each_429_cuts_the_rate_and_what_was_learned_survives_kill() {
     let job = queue.lease_next().await;
     throttle(&queue, &job, Some(LONG)).await;
     assert_eq!(blocks(&queue.job(&ids[99]).await), [(GateKind::Frozen, "")]);
-    let reset = ResetNodeRequest { queue: "cut".to_owned(), key: String::new() };
+    let reset = ResetNodeRequest { queue: "cut".to_owned(), ..ResetNodeRequest::default() };
     server.admin().reset_node(reset).await.unwrap();
     let fast = takes(&queue, 12).await;
     assert!(fast.as_millis() < 900, "at 50/s: {fast:?}");

@@ -58,9 +58,12 @@ pub(crate) fn range(own: Own, levels: &[Level]) -> Range {
             round += (level.ring() + 1.0) * pace;
         }
     }
+    // Who ages passes others, and no gate: what goes before it in its own line goes through each of them all the same.
+    let gates = levels.iter().map(|level| level.time(own.before).least).fold(0.0, f64::max);
+    let earliest = least.time.min(own.aged.max(gates));
     let latest = most.time * (1.0 + MARGIN) + round + SECOND;
     Range {
-        earliest: (least.time.min(own.aged) * (1.0 - MARGIN) - SECOND).max(0.0),
+        earliest: (earliest * (1.0 - MARGIN) - SECOND).max(0.0),
         latest: (latest < NEVER).then_some(latest),
         ahead,
     }
@@ -218,9 +221,12 @@ mod tests {
 
     #[test]
     fn who_ages_goes_no_later_than_promised_at_the_earliest() {
+        let slow = level(rate(0.001, 1.0), &[]);
         let level = Level { higher: vec![group(1.0, 10_000.0)], ..level(rate(10.0, 1.0), &[]) };
         let range = range(Own { aged: 120.0, ..own(0.0) }, &[level]);
         assert!(range.earliest < 120.0 && range.latest.unwrap() > 1_000.0, "{range:?}");
+        let range = super::range(Own { aged: 120.0, ..own(0.0) }, &[slow]);
+        assert!(range.earliest > 890.0, "no gate opens for it: {range:?}");
     }
 
     #[test]

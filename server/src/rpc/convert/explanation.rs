@@ -68,6 +68,8 @@ fn closed(gate: &Block, before: u64, now: WallTime) -> String {
         BlockKind::InFlight => format!("as many jobs of {node} as may be are with workers"),
         BlockKind::Ordered => format!("the jobs of {node} go one by one, and another is not done"),
         BlockKind::Frozen => format!("{node} is frozen, because a worker said THROTTLED"),
+        BlockKind::Breaker => format!("{node} is open, because what went through it failed"),
+        BlockKind::Adapted => format!("{node} is at the rate that it learned"),
         BlockKind::Paused => format!("{node} is paused"),
     };
     let opens = gate.until.map(|time| format!(": it opens {}", wait(time, now))).unwrap_or_default();

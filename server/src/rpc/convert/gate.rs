@@ -1,8 +1,8 @@
 //! Limits, and why a job does not go.
 
 use sluice_engine::{
-    Acquired, Block, BlockKind, Capacity, GateView, Key, LimitName, LimitView, NodeSettings, NodeStatus,
-    OverflowPolicy, Unit, Window, WindowKind,
+    Acquired, Block, BlockKind, BreakerState, Capacity, GateView, Key, LimitName, LimitView, NodeSettings,
+    NodeStatus, OverflowPolicy, Unit, Window, WindowKind,
 };
 use sluice_proto::v1;
 
@@ -69,6 +69,17 @@ pub(super) fn node_status(node: &NodeStatus) -> v1::NodeStatus {
         ordered: node.ordered,
         frozen_until_time: node.frozen_until.map(timestamp),
         ready: node.ready,
+        rate_in_force: node.rate_in_force,
+        breaker: breaker_state(node.breaker) as i32,
+    }
+}
+
+fn breaker_state(state: Option<BreakerState>) -> v1::BreakerState {
+    match state {
+        None => v1::BreakerState::Unspecified,
+        Some(BreakerState::Closed) => v1::BreakerState::Closed,
+        Some(BreakerState::Open) => v1::BreakerState::Open,
+        Some(BreakerState::HalfOpen) => v1::BreakerState::HalfOpen,
     }
 }
 
@@ -84,6 +95,8 @@ pub(super) fn any_gate(view: &GateView) -> v1::Gate {
         BlockKind::InFlight => "fewer jobs than may be are in flight of",
         BlockKind::Ordered => "no other job is under way of",
         BlockKind::Frozen => "no worker said THROTTLED of",
+        BlockKind::Breaker => "the breaker is closed of",
+        BlockKind::Adapted => "within the learned rate of",
         BlockKind::Paused => "jobs are leased from",
     };
     v1::Gate {

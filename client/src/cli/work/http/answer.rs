@@ -114,7 +114,7 @@ mod tests {
             Outcome::Throttled { failure, .. } | Outcome::Failed(failure) | Outcome::Rejected(failure) => {
                 failure
             }
-            Outcome::Done(_) => panic!("{status} is no success"),
+            Outcome::Done(_) | Outcome::Costing { .. } => panic!("{status} is no success"),
         };
         assert_eq!([429, 503, 500, 404].map(|status| failure(status).throttle_scope), ["1", "1", "", ""]);
     }
