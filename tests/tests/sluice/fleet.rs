@@ -105,7 +105,7 @@ async fn s3_8_fleet_loses_nothing_shares_fairly_and_starves_nobody_though_a_work
     nobody_starves(&jobs);
 }
 
-/// Every message is done and arrived; twice only what the dead worker had in its hands, which spent an attempt.
+/// Every message is done and arrived; again only what the dead worker had in its hands, or was about to have.
 fn nothing_is_lost(ids: &BTreeSet<String>, jobs: &BTreeMap<String, Job>, calls: &[Call]) {
     assert_eq!(ids.len(), MESSAGES);
     assert!(jobs.keys().eq(ids), "every message is there and no other");
@@ -118,7 +118,8 @@ fn nothing_is_lost(ids: &BTreeSet<String>, jobs: &BTreeMap<String, Job>, calls: 
         assert_eq!(job.state(), JobState::Completed, "{job:?}");
         let times = arrived.get(&*job.job_id).copied().unwrap_or_default();
         assert!(times >= 1 && times <= job.deliveries, "{times} arrivals of {job:?}");
-        assert_eq!(job.attempts, job.deliveries - 1, "{job:?}");
+        // What could not be handed over any more came back unspent.
+        assert!(job.attempts < job.deliveries, "{job:?}");
         again += job.deliveries - 1;
     }
     assert!((1..=CONCURRENCY as u32).contains(&again), "{again} were in the hands of the worker that died");
