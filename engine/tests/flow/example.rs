@@ -48,6 +48,16 @@ fn polls_that_get_nothing_are_charged_nothing() {
 }
 
 #[test]
+fn lease_finds_what_opened_while_nobody_waited() {
+    let mut stage = Stage::with(of_keys([("a", rate(1, 1))]));
+    stage.enqueue(vec![job("a"); 2]);
+    assert_eq!(stage.lease(9).len(), 1);
+    // Nobody waits, so nobody wakes the engine when the time has come.
+    stage.now.engine = stage.now.engine + SECOND;
+    assert_eq!(stage.lease(9).len(), 1);
+}
+
+#[test]
 fn key_at_its_limit_stands_in_nobodys_way() {
     let mut stage = Stage::with(of_keys([("bot1", rate(1, 1))]));
     stage.enqueue(vec![job("bot1/x"), job("bot1"), job("bot1/y"), job("bot2"), job("bot2")]);
@@ -84,11 +94,13 @@ fn dear_job_is_not_passed_for_ever_by_cheap_ones() {
 
 #[test]
 fn more_urgent_job_need_not_wait_for_a_dear_one() {
-    let mut stage = Stage::with(of_keys([("a", cost_rate(1, 5))]));
-    stage.enqueue(vec![dear("a/x", 2), dear("a/x", 5)]);
-    assert_eq!(stage.lease(9).len(), 1);
-    let urgent = stage.enqueue(vec![JobSpec { priority: Priority::HIGHEST, ..dear("a/y", 1) }]);
-    assert_eq!(stage.lease(9)[0].id, urgent);
+    for (key, other) in [("a/x", "a/y"), ("a", "a")] {
+        let mut stage = Stage::with(of_keys([("a", cost_rate(1, 5))]));
+        stage.enqueue(vec![dear(key, 2), dear(key, 5)]);
+        assert_eq!(stage.lease(9).len(), 1);
+        let urgent = stage.enqueue(vec![JobSpec { priority: Priority::HIGHEST, ..dear(other, 1) }]);
+        assert_eq!(stage.lease(9)[0].id, urgent);
+    }
 }
 
 #[test]

@@ -102,6 +102,21 @@ async fn work(queue: Queue, arrivals: mpsc::UnboundedSender<Arrival>, stop: Arc<
     }
 }
 
+#[test]
+fn burst_that_went_twice_would_be_seen() {
+    let began = Instant::now();
+    let at = |millis: u64| began + Duration::from_millis(millis);
+    let spacing = 1_000 / u64::from(ALL.amount);
+    let burst = ALL.burst as usize;
+    let stream: Vec<Instant> = (1..40).map(|n| at(n * spacing)).collect();
+    let kept = [vec![at(0); burst], stream].concat();
+    assert!(ALL.is_kept(&kept, Duration::from_millis(1)));
+    // A restart after a second forgets what went.
+    let mut again = [kept, vec![at(1_000); burst]].concat();
+    again.sort();
+    assert!(!ALL.is_kept(&again, Duration::from_millis(100)));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n10_no_window_is_exceeded_though_the_server_is_killed_again_and_again() {
     // Small segments: what limits know outlives the log that it came from.
