@@ -50,7 +50,7 @@ fn what_outlives_the_log_lives_in_the_tree_of_its_state() {
 fn details_of_jobs_at_rest_are_let_go_and_still_told() {
     let subject = Subject::durable();
     let mut rig = subject.start(Rig::dawn()).unwrap();
-    let mut work = Workload::new(32);
+    let mut work = Workload::new(35);
     work.run(&mut rig, 300);
     let before = Picture::take(&rig, &work.sets);
     rig.settle();
