@@ -39,7 +39,7 @@ async fn s0_messages_leave_in_order_within_the_bucket_and_wait_when_the_downstre
         "--overflow",
         "drop-oldest",
         "--limits",
-        "rate=30/6s/5",
+        "rate=30/6s/5,adaptive=false",
     ];
     assert_eq!(cli::run(&server, &put).await.code, 0);
 
