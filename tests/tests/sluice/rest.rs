@@ -161,7 +161,9 @@ async fn batch_get_jobs_keeps_the_order_and_names_what_is_missing() {
     assert!(answer.jobs.iter().all(|job| job.payload.is_none()), "nobody asked for payloads");
     let answer = read(&queue, BatchGetJobsRequest { include_payload: true, ..batch(&ids) }).await;
     for job in &answer.jobs {
-        assert_eq!(*job, queue.job(&job.job_id).await, "the same as one by one");
+        // Each reading reckons anew when it will run.
+        let alone = Job { eta: job.eta, ..queue.job(&job.job_id).await };
+        assert_eq!(*job, alone, "the same as one by one");
     }
 }
 
