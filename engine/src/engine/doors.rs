@@ -5,7 +5,7 @@ use crate::job::{BlockKind, JobState};
 use crate::ledger::flow::Spot;
 use crate::ledger::jobs::Slot;
 use crate::ledger::keys::{KeyId, Keys};
-use crate::ledger::{Ledger, Queue};
+use crate::ledger::{Ledger, NodeState, Queue};
 use crate::time::Timestamp;
 use crate::tree::{Facts, Gate};
 
@@ -36,6 +36,22 @@ impl<'a> Doors<'a> {
     /// Whether anything may be set or known of a node.
     fn is_limited(&self, spot: Spot) -> bool {
         self.queue(spot.queue).is_none_or(Queue::is_limited)
+    }
+
+    /// Whether something may go through a node for which what is known of it `opens` then.
+    fn ask(&self, spot: Spot, opens: impl FnOnce(&NodeState) -> Timestamp) -> Gate {
+        if !self.is_limited(spot) {
+            return Gate::Open;
+        }
+        if self.taken(spot).is_some() {
+            return Gate::Slot;
+        }
+        let Some(gate) = self.ledger.gate(spot) else { return Gate::Open };
+        if gate.is_probing() {
+            return Gate::Slot;
+        }
+        let opens = opens(gate);
+        if opens > self.now { Gate::Until(opens) } else { Gate::Open }
     }
 
     /// What makes a node wait until something is done, if anything does.
@@ -101,18 +117,7 @@ impl Facts for Doors<'_> {
     }
 
     fn gate(&self, spot: Spot, cost: u64) -> Gate {
-        if !self.is_limited(spot) {
-            return Gate::Open;
-        }
-        if self.taken(spot).is_some() {
-            return Gate::Slot;
-        }
-        let Some(gate) = self.ledger.gate(spot) else { return Gate::Open };
-        if gate.is_probing() {
-            return Gate::Slot;
-        }
-        let opens = gate.opens(cost, self.now);
-        if opens > self.now { Gate::Until(opens) } else { Gate::Open }
+        self.ask(spot, |gate| gate.opens(cost, self.now))
     }
 
     fn weight(&self, spot: Spot) -> u32 {
@@ -131,18 +136,8 @@ impl Facts for Doors<'_> {
     }
 
     fn bypass_gate(&self, spot: Spot) -> Gate {
-        if !self.is_limited(spot) {
-            return Gate::Open;
-        }
-        if self.taken(spot).is_some() {
-            return Gate::Slot;
-        }
-        let Some(gate) = self.ledger.gate(spot) else { return Gate::Open };
-        if gate.is_probing() {
-            return Gate::Slot;
-        }
-        let opens = gate.frozen_until.max(gate.bypass_opens(self.now)).max(gate.broken_until(self.now));
-        if opens > self.now { Gate::Until(opens) } else { Gate::Open }
+        let now = self.now;
+        self.ask(spot, |gate| gate.frozen_until.max(gate.bypass_opens(now)).max(gate.broken_until(now)))
     }
 
     fn sequence(&self, slot: Slot) -> u64 {
