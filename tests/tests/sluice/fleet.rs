@@ -122,7 +122,8 @@ fn nothing_is_lost(ids: &BTreeSet<String>, jobs: &BTreeMap<String, Job>, calls: 
         assert!(job.attempts < job.deliveries, "{job:?}");
         again += job.deliveries - 1;
     }
-    assert!((1..=CONCURRENCY as u32).contains(&again), "{again} were in the hands of the worker that died");
+    // At that moment its hands may have been empty.
+    assert!(again <= CONCURRENCY as u32, "{again} were in the hands of the worker that died");
 }
 
 /// While there is enough to do for all, no bot is far ahead of another.
