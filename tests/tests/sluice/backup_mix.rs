@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sluice_proto::v1::{
     BatchState, EnqueueRequest, GetBatchResponse, JobSpec, JobState, KeyRule, NodeSettings, OverflowPolicy,
-    Queue,
+    Queue, QueueStatus,
 };
 use sluice_tests::load::{Load, Weight};
 use sluice_tests::{Setup, Sluiced, spec, status};
@@ -51,7 +51,7 @@ async fn backup_under_load_with_drops_cancels_and_expiries_keeps_every_acknowled
     // Producers heed no backlog that the queue cannot have: it is full, and drops.
     let weight = Weight { producers: 3, workers: 1, payload_bytes: 1_000, backlog: 4_000 };
     let load = Load::begin(&server, "busy", weight, fastrand::u64(..1_000_000));
-    let every_end = |status: &sluice_proto::v1::QueueStatus| {
+    let every_end = |status: &QueueStatus| {
         let totals = status.totals.clone().unwrap_or_default();
         [totals.completed, totals.dropped, totals.cancelled, totals.expired].into_iter().all(|n| n > 10)
     };
@@ -69,6 +69,12 @@ async fn backup_under_load_with_drops_cancels_and_expiries_keeps_every_acknowled
     let (copy, deleted) = tokio::join!(copy(&server, &file), going.try_delete(true));
     deleted.unwrap();
 
+    // What is held, or waits for its time, comes back or expires by itself; then nothing changes any more.
+    let is_calm = |status: &QueueStatus| {
+        let counts = status.counts.unwrap_or_default();
+        counts.leased + counts.scheduled + counts.retrying == 0
+    };
+    copy.queue("busy").until(is_calm).await;
     let after = states(&copy, "busy").await;
     let lost: Vec<_> = before.keys().filter(|id| !after.contains_key(*id)).collect();
     assert!(lost.is_empty(), "{} of {} lost: {:?}", lost.len(), before.len(), &lost[..lost.len().min(9)]);
