@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::explanation::Eta;
 use crate::id::{JobId, LeaseToken, QueueId};
+use crate::limit::WindowKind;
 use crate::mutation::ReturnCause;
 use crate::name::{BatchName, Key, LimitName, QueueName};
 use crate::retry::{RetryPatch, RetryPolicy};
@@ -282,6 +283,15 @@ pub enum BlockKind {
     Breaker,
     /// The rate that was learned from the downstream.
     Adapted,
+}
+
+impl From<WindowKind> for BlockKind {
+    fn from(kind: WindowKind) -> BlockKind {
+        match kind {
+            WindowKind::Rate { .. } => BlockKind::Rate,
+            WindowKind::Quota => BlockKind::Quota,
+        }
+    }
 }
 
 /// A job in a worker's hands.

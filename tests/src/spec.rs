@@ -4,7 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use sluice_proto::v1::{
-    Ack, JobSpec, LeasedJob, Nack, NackReason, OverflowPolicy, Queue, RetryPolicy, StateCounts,
+    Ack, GateKind, Job, JobSpec, KeyRule, LeasedJob, Nack, NackReason, NodeSettings, OverflowPolicy, Queue,
+    RetryPolicy, StateCounts,
 };
 
 /// A job with a payload and nothing else.
@@ -53,6 +54,27 @@ pub fn retrying(max_attempts: u32, wait: Duration) -> Queue {
 #[must_use]
 pub fn bounded(max_jobs: u64, policy: OverflowPolicy) -> Queue {
     Queue { max_jobs: Some(max_jobs), overflow_policy: policy.into(), ..Queue::default() }
+}
+
+/// A queue with these limits, and these for keys. Its leases outlast any test.
+#[must_use]
+pub fn limited(settings: NodeSettings, rules: &[(&str, NodeSettings)]) -> Queue {
+    let rule = |(pattern, settings): &(&str, NodeSettings)| KeyRule {
+        key_pattern: (*pattern).to_owned(),
+        settings: Some(settings.clone()),
+    };
+    Queue {
+        settings: Some(settings),
+        key_rules: rules.iter().map(rule).collect(),
+        lease_duration: Some(span(Duration::from_secs(3_600))),
+        ..Queue::default()
+    }
+}
+
+/// Everything closed on a job's way: what, and where.
+#[must_use]
+pub fn blocks(job: &Job) -> Vec<(GateKind, &str)> {
+    job.blocked_by.iter().map(|gate| (gate.kind(), gate.node.as_str())).collect()
 }
 
 /// Jobs in whatever state.

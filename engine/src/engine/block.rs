@@ -5,7 +5,6 @@ use crate::engine::doors::Doors;
 use crate::job::{Block, BlockKind, JobState};
 use crate::ledger::flow::Spot;
 use crate::ledger::jobs::Job;
-use crate::limit::WindowKind;
 use crate::name::Key;
 use crate::time::Now;
 
@@ -55,9 +54,8 @@ impl Engine {
             blocks.push(block(kind, None));
         }
         let Some(gate) = self.ledger.gate(spot) else { return };
-        if gate.frozen_until > now.engine {
-            let until = Some(now.wall_at(gate.frozen_until));
-            blocks.push(block(BlockKind::Frozen, until));
+        if let Some(until) = gate.frozen(now.engine) {
+            blocks.push(block(BlockKind::Frozen, Some(now.wall_at(until))));
         }
         if gate.is_probing() {
             blocks.push(block(BlockKind::Breaker, None));
@@ -73,11 +71,7 @@ impl Engine {
         for (window, meter) in &gate.meters {
             let opens = meter.opens(window, window.units(1, cost), now.engine);
             if opens > now.engine {
-                let kind = match window.kind {
-                    WindowKind::Rate { .. } => BlockKind::Rate,
-                    WindowKind::Quota => BlockKind::Quota,
-                };
-                blocks.push(block(kind, Some(now.wall_at(opens))));
+                blocks.push(block(window.kind.into(), Some(now.wall_at(opens))));
             }
         }
     }

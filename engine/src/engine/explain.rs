@@ -6,7 +6,6 @@ use crate::id::JobId;
 use crate::job::{Block, BlockKind, JobState, JobView};
 use crate::ledger::flow::Spot;
 use crate::ledger::jobs::Job;
-use crate::limit::WindowKind;
 use crate::time::Now;
 
 impl Engine {
@@ -99,10 +98,7 @@ impl Engine {
             (false, Some(_)) => Some(BlockKind::InFlight),
             (false, None) => None,
         };
-        let windows = settings.windows.iter().map(|window| match window.kind {
-            WindowKind::Rate { .. } => BlockKind::Rate,
-            WindowKind::Quota => BlockKind::Quota,
-        });
+        let windows = settings.windows.iter().map(|window| window.kind.into());
         slots.into_iter().chain(windows).collect()
     }
 }

@@ -36,7 +36,7 @@ impl Engine {
     fn freeze(&mut self, spot: Spot, retry_after: Option<Span>, now: Now, effects: &mut Effects) {
         let gate = self.ledger.gate(spot);
         // Nothing went since it was frozen: this one was on its way before, and only says the same again.
-        let is_said = gate.is_some_and(|gate| gate.frozen_until > now.engine);
+        let is_said = gate.is_some_and(|gate| gate.frozen(now.engine).is_some());
         let (wait, step) = match retry_after {
             Some(wait) => (wait, gate.map_or(0, |gate| gate.freezes(now.engine))),
             None if is_said => return,

@@ -28,7 +28,7 @@ impl Engine {
     fn limit_node(&self, limit: &Limit, now: Now) -> NodeStatus {
         let (record, settings) = (&limit.record, &limit.record.settings.node);
         let gate = self.ledger.gate(Spot { queue: record.id, key: KeyId::NONE });
-        let frozen_until = gate.map(|gate| gate.frozen_until).filter(|until| *until > now.engine);
+        let frozen_until = gate.and_then(|gate| gate.frozen(now.engine));
         let windows = settings.windows.iter().enumerate();
         NodeStatus {
             key: Key::default(),
@@ -63,7 +63,7 @@ impl Engine {
         let gate = spot.and_then(|spot| self.ledger.gate(spot));
         let counts = self.counts_at(queue, spot);
         let windows = settings.map_or(&[][..], |settings| &settings.windows);
-        let frozen_until = gate.map(|gate| gate.frozen_until).filter(|until| *until > now.engine);
+        let frozen_until = gate.and_then(|gate| gate.frozen(now.engine));
         NodeStatus {
             key,
             limit: None,

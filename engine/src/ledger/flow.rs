@@ -88,6 +88,11 @@ impl NodeState {
         if self.feedback.is_some() { set.max(self.learned(cost, now)) } else { set }
     }
 
+    /// Until when the downstream said that nothing goes, if it still holds.
+    pub(crate) fn frozen(&self, now: Timestamp) -> Option<Timestamp> {
+        Some(self.frozen_until).filter(|until| *until > now)
+    }
+
     /// When a job that bypasses limits may go, as far as windows are concerned: while not too much is owed.
     pub(crate) fn bypass_opens(&self, now: Timestamp) -> Timestamp {
         let opens = self.meters.iter().map(|(window, meter)| meter.bypass_opens(window, now));
@@ -180,7 +185,7 @@ impl NodeState {
     pub(crate) fn as_of(&self, now: Timestamp) -> NodeState {
         NodeState {
             meters: self.meters.iter().map(|(window, meter)| (*window, meter.as_of(window, now))).collect(),
-            frozen_until: if self.frozen_until > now { self.frozen_until } else { Timestamp(0) },
+            frozen_until: self.frozen(now).unwrap_or(Timestamp(0)),
             throttled: self.remembered(now),
             traces: self.traces.clone(),
             feedback: self.feedback_as_of(now),
@@ -189,7 +194,7 @@ impl NodeState {
 
     /// Whether nothing of it counts any more.
     pub(crate) fn is_past(&self, now: Timestamp) -> bool {
-        self.frozen_until <= now
+        self.frozen(now).is_none()
             && self.remembered(now).is_none()
             && self.adaptation(now).is_none()
             && self.breaker(now).is_none()

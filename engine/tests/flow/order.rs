@@ -15,7 +15,7 @@ use sluice_engine::*;
 
 use crate::cases;
 use crate::node::key;
-use crate::stage::{Held, SECOND, Stage, job, of_keys, ordered};
+use crate::stage::{Held, SECOND, Stage, job, ordered};
 use crate::turn::limit;
 
 const KEYS: [&str; 9] = ["a/x", "a/y", "a/z", "b/x", "b/y", "c", "d/x/1", "d/x/2", "d/y/1"];
@@ -282,13 +282,7 @@ proptest! {
         ageing in select(vec![0, 0, 300, 2_000]),
         steps in vec(step(), 1..60),
     ) {
-        let key_rules = rules.into_iter().flat_map(|rule| of_keys([rule]).key_rules.unwrap()).collect();
-        let mut stage = Stage::with(QueuePatch {
-            lease_duration: Some(bound::MAX_LEASE),
-            node: of_queue,
-            key_rules: Some(key_rules),
-            ..QueuePatch::default()
-        });
+        let mut stage = Stage::limited(of_queue, rules);
         stage.put(QueuePatch { priority_ageing: Some(Span::from_millis(ageing)), ..QueuePatch::default() });
         let order = Order { ageing: Span::from_millis(ageing).0, ..Order::default() };
         let mut race = Race { stage, order, held: Vec::new() };

@@ -96,6 +96,17 @@ impl Stage {
         stage
     }
 
+    /// With limits of the queue and of keys, as properties choose them; leases do not end meanwhile.
+    pub(crate) fn limited(of_queue: Option<NodeSettings>, rules: Vec<(&str, NodeSettings)>) -> Stage {
+        let key_rules = rules.into_iter().flat_map(|rule| of_keys([rule]).key_rules.unwrap()).collect();
+        Stage::with(QueuePatch {
+            lease_duration: Some(bound::MAX_LEASE),
+            node: of_queue,
+            key_rules: Some(key_rules),
+            ..QueuePatch::default()
+        })
+    }
+
     /// Time passes until the engine asks for it. How much.
     pub(crate) fn pass_to_next(&mut self) -> Span {
         let span = self.engine.next_wake(self.now).unwrap().since(self.now.engine);

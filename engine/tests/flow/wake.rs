@@ -11,7 +11,7 @@ use sluice_engine::*;
 
 use crate::cases;
 use crate::node::{key, settings_of, way};
-use crate::stage::{Stage, job, of_keys, quota, rate};
+use crate::stage::{Stage, job, quota, rate};
 use crate::tally::Tally;
 
 const KEYS: [&str; 6] = ["", "a", "a/x", "a/y", "b/x", "b/x/1"];
@@ -126,13 +126,7 @@ proptest! {
         rules in vec((select(&PATTERNS[..]), limit()), 1..4),
         steps in vec(step(), 1..30),
     ) {
-        let key_rules = rules.into_iter().flat_map(|rule| of_keys([rule]).key_rules.unwrap()).collect();
-        let mut stage = Stage::with(QueuePatch {
-            lease_duration: Some(bound::MAX_LEASE),
-            node: of_queue,
-            key_rules: Some(key_rules),
-            ..QueuePatch::default()
-        });
+        let mut stage = Stage::limited(of_queue, rules);
         let settings = stage.engine.ledger().queue_record(QUEUE).unwrap().settings;
         let mut count = Count { settings, tallies: BTreeMap::new() };
         let mut keys = Vec::new();

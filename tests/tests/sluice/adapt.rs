@@ -4,13 +4,13 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use sluice_proto::v1::{
-    CircuitBreaker, GateKind, Job, JobState, KeyRule, LeasedJob, Nack, NackReason, NodeSettings,
-    Queue as Settings, ResetNodeRequest, Window,
+    CircuitBreaker, GateKind, JobState, LeasedJob, Nack, NackReason, NodeSettings, Queue as Settings,
+    ResetNodeRequest, Window,
 };
 use sluice_tests::downstream::{Answer, Downstream};
 use sluice_tests::{Queue, Sluiced, cli, spec};
 
-/// A lease so long that nothing in these tests comes back because it ended.
+/// Longer than any of these tests.
 const LONG: u64 = 3_600_000;
 
 fn rate(amount: u32, burst: u32) -> NodeSettings {
@@ -19,18 +19,10 @@ fn rate(amount: u32, burst: u32) -> NodeSettings {
     NodeSettings { windows: vec![window], ..NodeSettings::default() }
 }
 
+/// A queue with these limits whose retries wait longer than any test.
 fn settings(settings: NodeSettings, rules: &[(&str, NodeSettings)]) -> Settings {
-    let rule = |(pattern, settings): &(&str, NodeSettings)| KeyRule {
-        key_pattern: (*pattern).to_owned(),
-        settings: Some(settings.clone()),
-    };
-    Settings {
-        settings: Some(settings),
-        key_rules: rules.iter().map(rule).collect(),
-        lease_duration: Some(spec::millis(LONG)),
-        retry_policy: Some(spec::retry(9, Duration::from_secs(1_000))),
-        ..Settings::default()
-    }
+    let retry_policy = Some(spec::retry(9, Duration::from_secs(1_000)));
+    Settings { retry_policy, ..spec::limited(settings, rules) }
 }
 
 async fn throttle(queue: &Queue, job: &LeasedJob, retry_after: Option<u64>) {
@@ -38,11 +30,6 @@ async fn throttle(queue: &Queue, job: &LeasedJob, retry_after: Option<u64>) {
     let nack = Nack { retry_after, ..spec::nack(job, NackReason::Throttled) };
     let result = queue.try_nack(nack).await;
     assert_eq!((result.error.clone(), result.state()), (None, JobState::Ready));
-}
-
-/// Everything closed on a job's way: what, and where.
-fn blocks(job: &Job) -> Vec<(GateKind, &str)> {
-    job.blocked_by.iter().map(|gate| (gate.kind(), gate.node.as_str())).collect()
 }
 
 /// How long so many jobs take, each done as soon as it comes.
@@ -69,14 +56,14 @@ async fn s3_9_n4_each_429_cuts_the_rate_and_what_was_learned_survives_kill() {
     let slow = takes(&queue, 12).await;
     assert!((900..5_000).contains(&slow.as_millis()), "{slow:?}");
     let job = queue.job(&ids[50]).await;
-    assert!(blocks(&job).iter().all(|block| *block == (GateKind::Adapted, "")), "{job:?}");
+    assert!(spec::blocks(&job).iter().all(|block| *block == (GateKind::Adapted, "")), "{job:?}");
     server.kill_and_start().await;
     let queue = server.queue("cut");
     let slow = takes(&queue, 12).await;
     assert!((900..5_000).contains(&slow.as_millis()), "{slow:?}");
     let job = queue.lease_next().await;
     throttle(&queue, &job, Some(LONG)).await;
-    assert_eq!(blocks(&queue.job(&ids[99]).await), [(GateKind::Frozen, "")]);
+    assert_eq!(spec::blocks(&queue.job(&ids[99]).await), [(GateKind::Frozen, "")]);
     let reset = ResetNodeRequest { queue: "cut".to_owned(), ..ResetNodeRequest::default() };
     server.admin().reset_node(reset).await.unwrap();
     let fast = takes(&queue, 12).await;
@@ -97,9 +84,9 @@ async fn n4_429s_of_several_keys_at_once_are_the_queues() {
     throttle(&queue, &out[0], None).await;
     throttle(&queue, &out[1], None).await;
     // Of the first it is not known yet, the second makes it sure.
-    assert_eq!(blocks(&queue.job(&ids[6]).await), [(GateKind::Frozen, "a"), (GateKind::Frozen, "")]);
-    assert_eq!(blocks(&queue.job(&ids[7]).await), [(GateKind::Frozen, "")]);
-    assert_eq!(blocks(&queue.job(&ids[8]).await), [(GateKind::Frozen, "")]);
+    assert_eq!(spec::blocks(&queue.job(&ids[6]).await), [(GateKind::Frozen, "a"), (GateKind::Frozen, "")]);
+    assert_eq!(spec::blocks(&queue.job(&ids[7]).await), [(GateKind::Frozen, "")]);
+    assert_eq!(spec::blocks(&queue.job(&ids[8]).await), [(GateKind::Frozen, "")]);
 }
 
 #[tokio::test]
@@ -151,7 +138,7 @@ async fn n6_s4_7_breaker_opens_is_probed_by_one_job_and_closes() {
     }
     let opened = Instant::now();
     let job = queue.job(&ids[8]).await;
-    assert_eq!((blocks(&job), job.attempts), (vec![(GateKind::Breaker, "a")], 0));
+    assert_eq!((spec::blocks(&job), job.attempts), (vec![(GateKind::Breaker, "a")], 0));
     assert!(job.blocked_by[0].until_time.is_some() && !job.blocked_by[0].message.is_empty());
     queue.enqueue_one(spec::keyed("b", "b0")).await;
     assert_eq!(spec::texts(&queue.lease(9).await), ["b0"], "another key goes on");
@@ -164,7 +151,7 @@ async fn n6_s4_7_breaker_opens_is_probed_by_one_job_and_closes() {
     assert!(opened.elapsed() > Duration::from_millis(OPEN - 200), "{:?}", opened.elapsed());
     assert_eq!(spec::texts(&queue.lease(9).await), [""; 0], "one at a time");
     let job = queue.job(&ids[8]).await;
-    assert_eq!((blocks(&job), job.blocked_by[0].until_time), (vec![(GateKind::Breaker, "a")], None));
+    assert_eq!((spec::blocks(&job), job.blocked_by[0].until_time), (vec![(GateKind::Breaker, "a")], None));
     server.kill_and_start().await;
     let queue = server.queue("breaker");
     assert_eq!(spec::texts(&queue.lease(9).await), [""; 0], "the probe is out over kill -9");

@@ -1,9 +1,6 @@
 //! Jobs that bypass limits, as clients see them.
 
-use sluice_proto::v1::{
-    GateKind, JobSpec, JobState, KeyRule, NackReason, NodeSettings, Queue as Settings, UpdateJobRequest,
-    Window,
-};
+use sluice_proto::v1::{GateKind, JobSpec, JobState, NackReason, NodeSettings, UpdateJobRequest, Window};
 use sluice_tests::{Queue, Sluiced, cli, spec};
 
 const HOUR: u64 = 3_600_000;
@@ -13,19 +10,6 @@ fn at_once(jobs: u32) -> NodeSettings {
     let window =
         Window { amount: 2, period: Some(spec::millis(60_000)), burst: Some(jobs), ..Window::default() };
     NodeSettings { windows: vec![window], ..NodeSettings::default() }
-}
-
-fn settings(settings: NodeSettings, rules: &[(&str, NodeSettings)]) -> Settings {
-    let rule = |(pattern, settings): &(&str, NodeSettings)| KeyRule {
-        key_pattern: (*pattern).to_owned(),
-        settings: Some(settings.clone()),
-    };
-    Settings {
-        settings: Some(settings),
-        key_rules: rules.iter().map(rule).collect(),
-        lease_duration: Some(spec::millis(HOUR)),
-        ..Settings::default()
-    }
 }
 
 fn emergency(key: &str, text: &str) -> JobSpec {
@@ -40,7 +24,7 @@ async fn goes(queue: &Queue) -> Vec<String> {
 async fn s3_1_emergency_passes_the_limits_of_every_level_and_is_repaid_first() {
     let mut server = Sluiced::fresh().await;
     let queue = server.queue("urgent");
-    queue.put(settings(at_once(2), &[("bot*", at_once(1))])).await;
+    queue.put(spec::limited(at_once(2), &[("bot*", at_once(1))])).await;
     queue.enqueue((0..4).map(|n| spec::keyed("bot1", &format!("x{n}"))).collect()).await;
     assert_eq!(goes(&queue).await, ["x0"]);
     let id = queue.enqueue_one(emergency("bot1", "fire")).await;
@@ -66,7 +50,7 @@ async fn s3_1_emergency_waits_for_a_slot_a_freeze_and_a_pause() {
     let server = Sluiced::fresh().await;
     let queue = server.queue("caps");
     let one = NodeSettings { max_in_flight: Some(1), ..at_once(1) };
-    queue.put(settings(NodeSettings::default(), &[("a", one)])).await;
+    queue.put(spec::limited(NodeSettings::default(), &[("a", one)])).await;
     queue.enqueue(vec![spec::keyed("a", "a0")]).await;
     let held = queue.lease(1).await;
     let id = queue.enqueue_one(emergency("a", "fire")).await;
@@ -97,7 +81,7 @@ async fn emergencies_beyond_60_s_of_rate_wait_as_priority_9() {
     // 60 s are 3 jobs.
     let window =
         Window { amount: 1, period: Some(spec::millis(20_000)), burst: Some(1), ..Window::default() };
-    queue.put(settings(NodeSettings { windows: vec![window], ..NodeSettings::default() }, &[])).await;
+    queue.put(spec::limited(NodeSettings { windows: vec![window], ..NodeSettings::default() }, &[])).await;
     queue.enqueue((0..9).map(|n| emergency("a", &format!("fire{n}"))).collect()).await;
     // The burst, those of 60 s, and the one that goes beyond.
     assert_eq!(goes(&queue).await, ["fire0", "fire1", "fire2", "fire3", "fire4"]);
@@ -111,7 +95,7 @@ async fn emergencies_beyond_60_s_of_rate_wait_as_priority_9() {
 async fn emergency_is_put_in_by_command_line_alone_and_in_bulk() {
     let server = Sluiced::fresh().await;
     let queue = server.queue("cli");
-    queue.put(settings(at_once(1), &[])).await;
+    queue.put(spec::limited(at_once(1), &[])).await;
     queue.enqueue_one(spec::job("first")).await;
     assert_eq!(goes(&queue).await, ["first"]);
     let arguments = ["enqueue", "--queue", "cli", "--payload", "one", "--bypass-limits"];

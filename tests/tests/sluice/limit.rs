@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use sluice_proto::v1::{
-    GateKind, Job, JobSpec, JobState, KeyRule, LeasedJob, Nack, NackReason, NodeSettings, Queue as Settings,
+    GateKind, JobSpec, JobState, LeasedJob, Nack, NackReason, NodeSettings, Queue as Settings,
     ResetNodeRequest, Window, WindowKind, WindowUnit,
 };
 use sluice_tests::{Queue, Setup, Sluiced, cli, spec, status};
@@ -30,28 +30,9 @@ fn windows(windows: &[Window]) -> NodeSettings {
     NodeSettings { windows: windows.to_vec(), ..NodeSettings::default() }
 }
 
-/// A queue with these limits, and these for keys.
-fn limited(settings: NodeSettings, rules: &[(&str, NodeSettings)]) -> Settings {
-    let rule = |(pattern, settings): &(&str, NodeSettings)| KeyRule {
-        key_pattern: (*pattern).to_owned(),
-        settings: Some(settings.clone()),
-    };
-    Settings {
-        settings: Some(settings),
-        key_rules: rules.iter().map(rule).collect(),
-        lease_duration: Some(spec::millis(HOUR)),
-        ..Settings::default()
-    }
-}
-
 /// What goes now.
 async fn goes(queue: &Queue) -> Vec<String> {
     spec::texts(&queue.lease(1_000).await)
-}
-
-/// Everything closed on a job's way: what, and where.
-fn blocks(job: &Job) -> Vec<(GateKind, &str)> {
-    job.blocked_by.iter().map(|gate| (gate.kind(), gate.node.as_str())).collect()
 }
 
 async fn throttle(queue: &Queue, job: &LeasedJob, retry_after: Option<u64>, scope: &str) {
@@ -83,7 +64,7 @@ async fn arrivals(queue: &Queue, count: usize) -> Vec<Instant> {
 async fn s0_2_bucket_lets_a_burst_through_and_then_an_even_stream() {
     let server = Sluiced::fresh().await;
     let queue = server.queue("bucket");
-    queue.put(limited(windows(&[rate(30, 1_000, 5)]), &[])).await;
+    queue.put(spec::limited(windows(&[rate(30, 1_000, 5)]), &[])).await;
     queue.enqueue(spec::jobs("x", 50)).await;
     let began = Instant::now();
     let came = arrivals(&queue, 50).await;
@@ -110,7 +91,7 @@ async fn s3_1_n2_all_levels_hold_at_once_and_nobody_stands_in_anothers_way() {
         ("bot*/group/*", windows(&[quota(2, HOUR)])),
         ("bot*", windows(&[quota(5, HOUR), quota(100, 10 * HOUR)])),
     ];
-    queue.put(limited(windows(&[rate(1, HOUR, 8)]), &rules)).await;
+    queue.put(spec::limited(windows(&[rate(1, HOUR, 8)]), &rules)).await;
     let mut jobs = Vec::new();
     for key in ["bot1/group/a", "bot1/group/b", "bot1/direct/c", "bot2/group/a", "none"] {
         jobs.extend((0..4).map(|n| spec::keyed(key, &format!("{key}:{n}"))));
@@ -127,7 +108,7 @@ async fn s3_1_n2_all_levels_hold_at_once_and_nobody_stands_in_anothers_way() {
 
     // Why each of the others waits is told, the deepest first.
     for job in queue.list(&[JobState::Ready], 100).await {
-        let blocks = blocks(&job);
+        let blocks = spec::blocks(&job);
         assert_eq!(blocks.last(), Some(&(GateKind::Rate, "")), "{job:?}");
         if job.key == "bot2/group/a" {
             assert_eq!(blocks[0], (GateKind::Quota, "bot2/group/a"));
@@ -141,7 +122,7 @@ async fn s3_1_n2_all_levels_hold_at_once_and_nobody_stands_in_anothers_way() {
 async fn n3_key_that_is_throttled_blocks_nobody_and_polls_that_get_nothing_charge_nothing() {
     let server = Sluiced::fresh().await;
     let queue = server.queue("polls");
-    queue.put(limited(NodeSettings::default(), &[("*", windows(&[rate(1, 700, 1)]))])).await;
+    queue.put(spec::limited(NodeSettings::default(), &[("*", windows(&[rate(1, 700, 1)]))])).await;
     queue.enqueue(vec![spec::keyed("a", "a0"), spec::keyed("a", "a1"), spec::keyed("b", "b0")]).await;
     assert_eq!(goes(&queue).await, ["a0", "b0"]);
     let began = Instant::now();
@@ -162,12 +143,12 @@ async fn n3_key_that_is_throttled_blocks_nobody_and_polls_that_get_nothing_charg
 async fn s1_2_n5_what_jobs_cost_is_counted_and_a_dear_one_is_not_passed_for_ever() {
     let server = Sluiced::fresh().await;
     let queue = server.queue("cost");
-    queue.put(limited(windows(&[of_cost(rate(10, 1_000, 4))]), &[])).await;
+    queue.put(spec::limited(windows(&[of_cost(rate(10, 1_000, 4))]), &[])).await;
     let costs = |cost: u32, text: &str| JobSpec { cost: Some(cost), ..spec::job(text) };
     queue.enqueue(vec![costs(3, "three"), costs(4, "four"), costs(1, "one"), costs(9, "nine")]).await;
     assert_eq!(goes(&queue).await, ["three"], "one would fit, and stands behind four");
     let job = queue.list(&[JobState::Ready], 1).await.remove(0);
-    assert_eq!((job.cost, blocks(&job)), (4, vec![(GateKind::Rate, "")]));
+    assert_eq!((job.cost, spec::blocks(&job)), (4, vec![(GateKind::Rate, "")]));
     let began = Instant::now();
     let came = arrivals(&queue, 3).await;
     let times: Vec<u128> = came.iter().map(|time| (*time - began).as_millis()).collect();
@@ -181,7 +162,7 @@ async fn n8_ordered_keys_go_one_after_another_and_a_retry_holds_the_rest() {
     let server = Sluiced::fresh().await;
     let queue = server.queue("ordered");
     let ordered = NodeSettings { ordered: true, ..NodeSettings::default() };
-    let settings = limited(NodeSettings::default(), &[("*", ordered)]);
+    let settings = spec::limited(NodeSettings::default(), &[("*", ordered)]);
     queue
         .put(Settings {
             retry_policy: spec::retrying(3, Duration::from_millis(700)).retry_policy,
@@ -199,7 +180,7 @@ async fn n8_ordered_keys_go_one_after_another_and_a_retry_holds_the_rest() {
         }
     };
     if let Some(job) = waits("a1").await {
-        assert_eq!(blocks(&job), [(GateKind::Ordered, "a")]);
+        assert_eq!(spec::blocks(&job), [(GateKind::Ordered, "a")]);
     }
     queue.ack(&out[1..]).await;
     assert_eq!(goes(&queue).await, ["b1"]);
@@ -214,7 +195,7 @@ async fn jobs_in_flight_are_bounded_at_every_level_and_a_slot_is_free_at_once() 
     let server = Sluiced::fresh().await;
     let queue = server.queue("slots");
     let most = |most| NodeSettings { max_in_flight: Some(most), ..NodeSettings::default() };
-    queue.put(limited(most(3), &[("*", most(2))])).await;
+    queue.put(spec::limited(most(3), &[("*", most(2))])).await;
     queue
         .enqueue(
             (0..3)
@@ -238,7 +219,7 @@ async fn jobs_in_flight_are_bounded_at_every_level_and_a_slot_is_free_at_once() 
 async fn n4_429_freezes_its_key_alone_and_spends_no_attempt() {
     let mut server = Sluiced::fresh().await;
     let queue = server.queue("frozen");
-    queue.put(limited(NodeSettings::default(), &[])).await;
+    queue.put(spec::limited(NodeSettings::default(), &[])).await;
     let mut jobs: Vec<JobSpec> = (0..3).map(|n| spec::keyed("bot1/a", &format!("a{n}"))).collect();
     jobs.extend((0..2).map(|n| spec::keyed("bot1/b", &format!("b{n}"))));
     let ids = queue.enqueue(jobs).await;
@@ -247,7 +228,7 @@ async fn n4_429_freezes_its_key_alone_and_spends_no_attempt() {
     throttle(&queue, &out[0], Some(HOUR), "").await;
     let job = queue.job(&ids[0]).await;
     assert_eq!(
-        (job.state(), job.attempts, blocks(&job)),
+        (job.state(), job.attempts, spec::blocks(&job)),
         (JobState::Ready, 0, vec![(GateKind::Frozen, "bot1/a")])
     );
     assert_eq!(goes(&queue).await, ["b1"], "another key goes on");
@@ -258,12 +239,12 @@ async fn n4_429_freezes_its_key_alone_and_spends_no_attempt() {
     // A level above, and the queue.
     throttle(&queue, &out[1], Some(HOUR), "1").await;
     let job = queue.job(&ids[3]).await;
-    assert_eq!(blocks(&job), [(GateKind::Frozen, "bot1")]);
+    assert_eq!(spec::blocks(&job), [(GateKind::Frozen, "bot1")]);
     let id = queue.enqueue_one(spec::keyed("bot2", "c0")).await;
     let out = queue.lease(10).await;
     assert_eq!(spec::texts(&out), ["c0"]);
     throttle(&queue, &out[0], Some(700), "0").await;
-    assert_eq!(blocks(&queue.job(&id).await), [(GateKind::Frozen, "")]);
+    assert_eq!(spec::blocks(&queue.job(&id).await), [(GateKind::Frozen, "")]);
     let began = Instant::now();
     assert_eq!(spec::text(&queue.lease_next().await), "c0");
     assert!(began.elapsed() > Duration::from_millis(400), "{:?}", began.elapsed());
@@ -284,7 +265,7 @@ async fn n4_429_freezes_its_key_alone_and_spends_no_attempt() {
 async fn frozen_node_goes_on_when_it_is_told_to_and_owes_what_it_owed() {
     let mut server = Sluiced::fresh().await;
     let queue = server.queue("thaw");
-    queue.put(limited(NodeSettings::default(), &[("*", windows(&[quota(2, HOUR)]))])).await;
+    queue.put(spec::limited(NodeSettings::default(), &[("*", windows(&[quota(2, HOUR)]))])).await;
     queue.enqueue((0..4).map(|n| spec::keyed("a", &format!("a{n}"))).collect()).await;
     let out = queue.lease(1).await;
     throttle(&queue, &out[0], Some(HOUR), "").await;
@@ -311,7 +292,7 @@ async fn s0_3_without_a_time_the_wait_doubles_and_what_is_said_at_once_counts_on
     let server = Sluiced::fresh().await;
     let queue = server.queue("ladder");
     let literal = NodeSettings { adaptive: Some(false), ..NodeSettings::default() };
-    queue.put(limited(literal, &[])).await;
+    queue.put(spec::limited(literal, &[])).await;
     queue.enqueue(vec![spec::keyed("a", "x"); 3]).await;
     let out = queue.lease(3).await;
     for job in &out {
@@ -334,7 +315,7 @@ async fn n10_restart_does_not_let_a_burst_through_again_though_its_leases_left_t
     let queue = server.queue("debt");
     let rules = [("a", windows(&[rate(1, HOUR, 3)])), ("b", windows(&[of_cost(quota(3, HOUR))]))];
     queue
-        .put(Settings { retention: Some(spec::millis(0)), ..limited(NodeSettings::default(), &rules) })
+        .put(Settings { retention: Some(spec::millis(0)), ..spec::limited(NodeSettings::default(), &rules) })
         .await;
     for _ in 0..5 {
         queue.enqueue(vec![spec::keyed("a", "a"), spec::keyed("b", "b")]).await;
@@ -355,7 +336,7 @@ async fn n10_restart_does_not_let_a_burst_through_again_though_its_leases_left_t
         assert_eq!(goes(&queue).await, [""; 0]);
         let waits = queue.list(&[JobState::Ready], 10).await;
         assert_eq!(waits.len(), 4);
-        assert!(waits.iter().all(|job| blocks(job).len() == 1), "{waits:?}");
+        assert!(waits.iter().all(|job| spec::blocks(job).len() == 1), "{waits:?}");
     }
 }
 
@@ -364,7 +345,7 @@ async fn n12_limits_change_at_run_time_and_what_went_through_keeps_its_units() {
     let server = Sluiced::fresh().await;
     let queue = server.queue("changes");
     let put = async |limits: &[Window]| {
-        queue.put(limited(windows(limits), &[])).await;
+        queue.put(spec::limited(windows(limits), &[])).await;
     };
     put(&[rate(1, HOUR, 4)]).await;
     queue.enqueue(spec::jobs("x", 20)).await;
