@@ -60,6 +60,8 @@ pub struct Settings {
     pub jobs: u64,
     /// Keys that jobs take in turn; 0 for none.
     pub keys: u64,
+    /// Segments of a key, 1 to 3: with 3, 32 keys share the first two, and 4,096 the first.
+    pub segments: u32,
     /// Whether each Enqueue carries a request id.
     pub request_ids: bool,
     /// Batches that jobs belong to in turn; 0 for none.
@@ -93,6 +95,7 @@ pub struct Report {
     stream: bool,
     payload_bytes: usize,
     keys: u64,
+    segments: u32,
     request_ids: bool,
     batches: u64,
     idempotency_keys: bool,
@@ -175,6 +178,7 @@ fn report(
         stream: settings.stream,
         payload_bytes: settings.payload_bytes,
         keys: settings.keys,
+        segments: settings.segments,
         request_ids: settings.request_ids,
         batches: settings.batches,
         idempotency_keys: settings.idempotency_keys,

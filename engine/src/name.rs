@@ -17,9 +17,10 @@ pub struct QueueName(Arc<str>);
 /// The name of a shared limit, of the same form.
 pub type LimitName = QueueName;
 
-/// A path of up to three segments, `bot42/group/chat7`, or nothing.
+/// A path of up to three segments, `bot42/group/chat7`, or nothing. There may be millions: its text is counted without the
+/// weak references of `std`, which spares 16 bytes for many lengths.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key(Arc<str>);
+pub struct Key(Option<triomphe::Arc<str>>);
 
 /// The name of a batch: 1 to 128 bytes without control characters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -96,33 +97,34 @@ impl Key {
         if text.chars().any(char::is_control) {
             return Err(NameError::Character);
         }
-        if !text.is_empty() {
-            if text.split('/').any(str::is_empty) {
-                return Err(NameError::EmptySegment);
-            }
-            if text.split('/').count() > MAX_KEY_SEGMENTS {
-                return Err(NameError::TooDeep);
-            }
+        if text.is_empty() {
+            return Ok(Key(None));
         }
-        Ok(Key(text.into()))
+        if text.split('/').any(str::is_empty) {
+            return Err(NameError::EmptySegment);
+        }
+        if text.split('/').count() > MAX_KEY_SEGMENTS {
+            return Err(NameError::TooDeep);
+        }
+        Ok(Key(Some(text.into())))
     }
 
     /// Whether it is `prefix`, or begins with it and a `/`. Every key begins with the empty one.
     #[must_use]
     pub fn is_under(&self, prefix: &Key) -> bool {
-        let rest = self.0.strip_prefix(&*prefix.0);
+        let rest = self.strip_prefix(&**prefix);
         prefix.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     /// The key without its last segment; none for a single segment or no key.
     #[must_use]
     pub fn outer(&self) -> Option<Key> {
-        self.0.rsplit_once('/').map(|(outer, _)| Key(outer.into()))
+        self.rsplit_once('/').map(|(outer, _)| Key(Some(outer.into())))
     }
 
     /// From the outermost to the innermost; none for no key.
     pub fn segments(&self) -> impl Iterator<Item = &str> {
-        self.0.split('/').filter(|s| !s.is_empty())
+        self.split('/').filter(|s| !s.is_empty())
     }
 }
 
@@ -143,7 +145,7 @@ impl Deref for BatchName {
 impl Deref for Key {
     type Target = str;
     fn deref(&self) -> &str {
-        &self.0
+        self.0.as_deref().unwrap_or_default()
     }
 }
 

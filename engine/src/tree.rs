@@ -160,9 +160,10 @@ impl Tree {
         let link = &mut self.links[slot as usize];
         debug_assert_eq!(link.lane, LaneId::NONE, "a job was pushed twice");
         link.lane = lane;
-        let jobs = self.lanes[lane].content.jobs();
-        jobs.insert(&mut self.links, slot, facts.sequence(slot));
-        let shift = Shift::of_leaf(jobs.len() - 1, jobs.len(), facts.cost(slot));
+        let Lane { jobs, content, .. } = &mut self.lanes[lane];
+        content.jobs().insert(&mut self.links, slot, facts.sequence(slot));
+        *jobs += 1;
+        let shift = Shift::of_leaf(*jobs - 1, *jobs, facts.cost(slot));
         self.recount(leaf, priority, shift);
         if facts.bypasses_limits(slot) {
             self.enter_bypass(queue, key, slot, facts.sequence(slot));
@@ -222,14 +223,8 @@ impl Tree {
         }
         let leaf = self.lanes[next.lane].node;
         self.leave_bypass(leaf, next.slot, facts);
-        let fifo = self.lanes[next.lane].content.jobs();
-        fifo.remove(&mut self.links, next.slot, facts.sequence(next.slot));
-        fifo.since = facts.now();
-        let is_empty = fifo.is_empty();
-        let shift = Shift::of_leaf(fifo.len() + 1, fifo.len(), facts.cost(next.slot));
-        self.links[next.slot as usize] = Link::ABSENT;
-        self.recount(leaf, self.lanes[next.lane].priority, shift);
-        if is_empty {
+        self.lanes[next.lane].content.jobs().since = facts.now();
+        if self.unlist(next.lane, next.slot, facts) {
             self.drop_lane(next.lane);
         }
         leaf
@@ -253,19 +248,25 @@ impl Tree {
     pub(crate) fn remove(&mut self, slot: Slot, facts: &impl Facts) {
         let lane = self.links[slot as usize].lane;
         debug_assert_ne!(lane, LaneId::NONE, "a job was removed that is not ready");
-        let fifo = self.lanes[lane].content.jobs();
-        fifo.remove(&mut self.links, slot, facts.sequence(slot));
-        self.links[slot as usize] = Link::ABSENT;
-        let is_empty = fifo.is_empty();
-        let shift = Shift::of_leaf(fifo.len() + 1, fifo.len(), facts.cost(slot));
         let leaf = self.lanes[lane].node;
+        let is_empty = self.unlist(lane, slot, facts);
         self.leave_bypass(leaf, slot, facts);
-        self.recount(leaf, self.lanes[lane].priority, shift);
         self.void_from(leaf, facts);
         if is_empty {
             self.drop_lane(lane);
             self.up(leaf, facts);
         }
+    }
+
+    /// Takes a job out of its lane. Whether it was the last there.
+    fn unlist(&mut self, lane: LaneId, slot: Slot, facts: &impl Facts) -> bool {
+        let Lane { node, priority, jobs, content, .. } = &mut self.lanes[lane];
+        content.jobs().remove(&mut self.links, slot, facts.sequence(slot));
+        self.links[slot as usize] = Link::ABSENT;
+        *jobs -= 1;
+        let (leaf, priority, left) = (*node, *priority, *jobs);
+        self.recount(leaf, priority, Shift::of_leaf(left + 1, left, facts.cost(slot)));
+        left == 0
     }
 
     /// The lane whose first job is to go next.

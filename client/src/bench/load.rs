@@ -54,6 +54,7 @@ pub(super) struct JobSource {
     /// The request of a full batch, when all are alike.
     alike: Option<(u32, Bytes)>,
     keys: u64,
+    segments: u32,
     batches: u64,
     /// What the jobs' idempotency keys begin with, if they have any: no run shares one with another.
     idempotency: Option<String>,
@@ -144,6 +145,7 @@ impl JobSource {
             template,
             alike,
             keys: settings.keys,
+            segments: settings.segments,
             batches: settings.batches,
             idempotency: settings.idempotency_keys.then(|| Uuid::now_v7().to_string()),
             next: AtomicU64::new(0),
@@ -161,7 +163,7 @@ impl JobSource {
         self.template.encode(jobs, request_id, |job| {
             turn += 1;
             if self.keys > 0 {
-                name(&mut job.key, format_args!("k{}", turn % self.keys));
+                self.name_key(&mut job.key, turn % self.keys);
             }
             if self.batches > 0 {
                 name(&mut job.batch_id, format_args!("b{}", turn % self.batches));
@@ -170,6 +172,14 @@ impl JobSource {
                 name(&mut job.idempotency_key, format_args!("{begin}-{turn}"));
             }
         })
+    }
+
+    fn name_key(&self, key: &mut String, number: u64) {
+        match self.segments {
+            1 => name(key, format_args!("k{number}")),
+            2 => name(key, format_args!("a{}/k{number}", number >> 5)),
+            _ => name(key, format_args!("a{}/b{}/k{number}", number >> 12, number >> 5)),
+        }
     }
 }
 

@@ -67,6 +67,9 @@ pub(super) struct Run {
     /// Keys that jobs take in turn; 0 is no key.
     #[arg(long, default_value_t = 0, value_name = "N")]
     keys: u64,
+    /// Segments of those keys: 1 to 3. With 3 of them, 32 keys share the first two and 4096 the first.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = value_parser!(u32).range(1..=3))]
+    segments: u32,
     /// Give each Enqueue a request id, as the library does. Default: none.
     #[arg(long)]
     request_ids: bool,
@@ -101,6 +104,7 @@ impl Bench {
             payload_bytes: run.payload_bytes as usize,
             jobs: run.jobs,
             keys: run.keys,
+            segments: run.segments,
             request_ids: run.request_ids,
             batches: run.batches,
             idempotency_keys: run.idempotency_keys,

@@ -14,6 +14,7 @@ async fn report(fake: &Fake, mode: Mode, stream: bool) -> serde_json::Value {
         payload_bytes: 8,
         jobs: 50,
         keys: 2,
+        segments: 1,
         batches: 0,
         idempotency_keys: false,
         request_ids: false,

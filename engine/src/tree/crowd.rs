@@ -154,7 +154,7 @@ impl Tree {
         let mut lane = self.nodes[leaf].lanes;
         while lane != LaneId::NONE {
             let priority = self.lanes[lane].priority;
-            let jobs = self.lanes[lane].content.len();
+            let jobs = self.lanes[lane].jobs;
             // What these jobs cost is known only with the others above: as much as those on average.
             let cost = self.crowds[above].tier(priority).map_or(0, |tier| tier.cost_of(jobs));
             let shift = Shift::of_leaf(0, jobs, cost);

@@ -20,8 +20,6 @@ pub(super) struct Fifo {
     pub(super) since: Timestamp,
     head: Slot,
     tail: Slot,
-    /// How many jobs there are.
-    len: u32,
     /// No job in the list has a higher number.
     highest: u64,
     /// By their numbers.
@@ -48,21 +46,11 @@ impl Link {
 
 impl Fifo {
     pub(super) const fn new(since: Timestamp) -> Fifo {
-        Fifo { since, head: NONE, tail: NONE, len: 0, highest: 0, returned: None }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.head == NONE && self.returned.is_none()
-    }
-
-    /// How many jobs there are.
-    pub(super) fn len(&self) -> u32 {
-        self.len
+        Fifo { since, head: NONE, tail: NONE, highest: 0, returned: None }
     }
 
     /// Puts a job at its place.
     pub(super) fn insert(&mut self, links: &mut [Link], slot: Slot, sequence: u64) {
-        self.len += 1;
         if self.head == NONE {
             self.head = slot;
         } else if sequence > self.highest {
@@ -87,7 +75,6 @@ impl Fifo {
 
     /// Takes a job out, wherever it stands.
     pub(super) fn remove(&mut self, links: &mut [Link], slot: Slot, sequence: u64) {
-        self.len -= 1;
         if let Some(returned) = &mut self.returned
             && returned.remove(&sequence).is_some()
         {
@@ -99,9 +86,15 @@ impl Fifo {
         self.unlink(links, slot);
     }
 
-    /// How many jobs are before one that is here: exact but for jobs that were taken out from between, which are counted
+    /// How many of the `jobs` that it has are before one that is here: exact but for jobs that were taken out from between, which are counted
     /// as evenly spread, and for more than [`MAX_RETURNED_COUNTED`] that returned.
-    pub(super) fn before(&self, links: &[Link], slot: Slot, sequence_of: impl Fn(Slot) -> u64) -> u64 {
+    pub(super) fn before(
+        &self,
+        links: &[Link],
+        slot: Slot,
+        jobs: u64,
+        sequence_of: impl Fn(Slot) -> u64,
+    ) -> u64 {
         let sequence = sequence_of(slot);
         let empty = BTreeMap::new();
         let returned = self.returned.as_deref().unwrap_or(&empty);
@@ -118,7 +111,7 @@ impl Fifo {
         let number = |slot: Slot| links[slot as usize].number;
         let first = number(self.head);
         let places = u64::from(number(self.tail).wrapping_sub(first)) + 1;
-        let listed = u64::from(self.len) - returned.len() as u64;
+        let listed = jobs - returned.len() as u64;
         let passed = u64::from(number(slot).wrapping_sub(first));
         returned_before + passed * listed / places
     }

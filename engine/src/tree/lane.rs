@@ -16,6 +16,8 @@ pub(super) struct Lane {
     pub(super) node: NodeId,
     /// The node's next lane, less urgent.
     pub(super) next: LaneId,
+    /// A leaf's: how many jobs it has there.
+    pub(super) jobs: u32,
     pub(super) content: Content,
 }
 
@@ -33,14 +35,6 @@ impl Content {
         match self {
             Content::Jobs(fifo) => fifo,
             Content::Ring(_) => unreachable!("only leaves are asked for jobs"),
-        }
-    }
-
-    /// How many jobs a leaf has there.
-    pub(super) fn len(&self) -> u32 {
-        match self {
-            Content::Jobs(fifo) => fifo.len(),
-            Content::Ring(_) => 0,
         }
     }
 

@@ -138,7 +138,7 @@ impl Tree {
         if below != LaneId::NONE && self.lanes[below].priority == priority {
             return (below, false);
         }
-        let lane = self.lanes.insert(Lane { priority, node, next: below, content: content() });
+        let lane = self.lanes.insert(Lane { priority, node, next: below, jobs: 0, content: content() });
         self.chain(node, above, lane);
         (lane, true)
     }

@@ -127,7 +127,7 @@ impl Tree {
     ) -> Step {
         let mut step = Step { key: self.nodes[leaf].key, is_gated: self.is_gated(leaf), ..Step::default() };
         for (lane, of) in self.lanes_of(leaf) {
-            let jobs = u64::from(self.lanes[lane].content.len());
+            let jobs = u64::from(self.lanes[lane].jobs);
             step.jobs += jobs;
             if of > priority {
                 *above += jobs;
@@ -140,7 +140,7 @@ impl Tree {
                 });
             } else if let Content::Jobs(fifo) = &self.lanes[lane].content {
                 *before = match slot {
-                    Some(slot) => fifo.before(&self.links, slot, |slot| facts.sequence(slot)),
+                    Some(slot) => fifo.before(&self.links, slot, jobs, |slot| facts.sequence(slot)),
                     None => jobs,
                 };
             }
@@ -200,7 +200,7 @@ impl Tree {
             None => self
                 .lanes_of(node)
                 .find(|(_, of)| *of == priority)
-                .map_or(0, |(lane, _)| self.lanes[lane].content.len()),
+                .map_or(0, |(lane, _)| self.lanes[lane].jobs),
         }
     }
 

@@ -281,11 +281,11 @@ fn long_ageing_and_late_times_do_not_overflow() {
 }
 
 #[test]
-fn live_key_costs_at_most_180_bytes_without_its_name() {
+fn live_key_costs_at_most_120_bytes_in_the_tree() {
     let node = size_of::<Node>() + size_of::<Lane>();
     // A table is half full just after it grew. A node with limits costs a gate besides.
     let entry = Directory::ENTRY_BYTES * 2;
-    assert!(node + entry <= 180, "{node} + {entry}");
+    assert!(node + entry <= 120, "{node} + {entry}");
     // A number besides its neighbours: who is before it is told without a walk.
     assert!(size_of::<Link>() <= 16);
 }
