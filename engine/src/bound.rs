@@ -124,6 +124,8 @@ pub const MAX_IN_FLIGHT: u32 = 1_000_000;
 pub const MAX_WEIGHT: u32 = 1_000;
 /// Nodes that one search for a job parks: the rest are looked at again at once.
 pub const MAX_PARKED_PER_STEP: usize = 4_096;
+/// Nodes that one step goes through when the limits of a queue have changed: the rest are gone through in the next ones.
+pub const MAX_NODES_SWEPT_PER_STEP: usize = 4_096;
 /// Nodes of which one step looks whether their debt is past, besides two for each that it made.
 pub const MIN_GATES_SWEPT_PER_STEP: usize = 64;
 /// Queues beside a job's own under their shared limit that are looked at to say when it will run.

@@ -21,7 +21,7 @@ use crate::id::{JobId, LeaseToken, QueueId};
 use crate::job::{Attempt, Cost, Detail, Due, JobError, JobRecord, JobSpec, JobState, Priority, Start};
 use crate::ledger::batches::{BatchId, Batches};
 pub use crate::ledger::flow::{
-    Adaptation, Breaker, BreakerState, Feedback, Meter, NodeState, Phase, Quota, Trace,
+    Adaptation, Breaker, BreakerState, Feedback, Meter, NodeState, Phase, Quota, Trace, Turn,
 };
 use crate::ledger::flow::{Answers, Flow, GateId};
 use crate::ledger::idempotency::Idempotency;

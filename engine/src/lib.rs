@@ -46,7 +46,7 @@ pub use job::{
 };
 pub use ledger::{
     Adaptation, Breaker, BreakerState, DrainRecord, Feedback, IdempotencyRecord, Ledger, Meter, NodeState,
-    Phase, Quota, RequestRecord, Trace,
+    Phase, Quota, RequestRecord, Trace, Turn,
 };
 pub use limit::{
     BreakerPolicy, LimitPatch, LimitRecord, LimitSettings, LimitView, NodeSettings, Unit, Window, WindowKind,

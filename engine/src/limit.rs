@@ -3,8 +3,8 @@
 use crate::bound::MAX_SPAN;
 use crate::id::QueueId;
 use crate::name::LimitName;
-use crate::queue::QueueVersion;
-use crate::time::{Span, WallTime};
+use crate::queue::{NodeStatus, QueueVersion};
+use crate::time::Span;
 
 /// What can be set on a node.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,12 +74,10 @@ pub struct LimitView {
     pub version: QueueVersion,
     /// Queues that hang under it.
     pub queues: u64,
-    /// Jobs of theirs that workers hold.
-    pub in_flight: u64,
     /// Units that may go now, of the window that has the fewest; none: it has no window.
     pub tokens: Option<u64>,
-    /// Until when nothing goes, because the downstream said so.
-    pub frozen_until: Option<WallTime>,
+    /// What may go through it now.
+    pub node: NodeStatus,
 }
 
 /// So much in so much time.

@@ -27,6 +27,7 @@ mod node;
 mod ring;
 mod slab;
 mod survey;
+mod sweep;
 #[cfg(test)]
 mod tests;
 
@@ -50,6 +51,7 @@ use node::Node;
 pub(crate) use node::NodeId;
 use slab::Slab;
 pub(crate) use survey::{Lower, Step, Survey};
+use sweep::Sweep;
 
 /// Where the engine keeps a job. Below `u32::MAX`.
 pub(crate) type Slot = u32;
@@ -71,6 +73,8 @@ pub(crate) struct Tree {
     bypass_opens: Timers,
     /// The numbers of queues that have such a line.
     bypass_lines: BTreeSet<u32>,
+    /// Queues and limits whose gates are being looked at again.
+    sweeps: Vec<Sweep>,
     /// Queues that may have something to give again.
     roused: Vec<QueueId>,
 }
@@ -102,6 +106,7 @@ impl Tree {
             parked: Timers::new(),
             bypass_opens: Timers::new(),
             bypass_lines: BTreeSet::new(),
+            sweeps: Vec::new(),
             roused: Vec::new(),
         }
     }
@@ -124,6 +129,7 @@ impl Tree {
         if parent != NodeId::NONE {
             self.nodes[parent].kids -= 1;
         }
+        self.end_sweep(root);
         self.crowds.remove(crowd);
         self.nodes.remove(root);
     }

@@ -26,7 +26,9 @@ pub(super) use self::{
     shared::{AcquiredView, LimitView},
     status::StatusView,
 };
-use crate::proto::{AttemptOutcome, BatchState, JobState, LoadLevel, OverflowPolicy, QueueLevel};
+use crate::proto::{
+    AttemptOutcome, BatchState, BreakerState, JobState, LoadLevel, OverflowPolicy, QueueLevel,
+};
 
 /// Bytes as text, or else in base64: exactly one of the two.
 fn bytes(bytes: &[u8]) -> (Option<String>, Option<String>) {
@@ -59,6 +61,13 @@ pub(super) fn level(level: i32) -> String {
 
 fn load_level(level: i32) -> String {
     name(level, LoadLevel::try_from(level).map(|level| level.as_str_name()).ok(), "LOAD_LEVEL_")
+}
+
+/// Nothing where there is none.
+fn breaker_state(state: i32) -> Option<String> {
+    let known = BreakerState::try_from(state);
+    let told = name(state, known.map(|state| state.as_str_name()).ok(), "BREAKER_STATE_");
+    (known != Ok(BreakerState::Unspecified)).then_some(told)
 }
 
 fn overflow(policy: i32) -> String {

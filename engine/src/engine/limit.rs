@@ -68,15 +68,13 @@ impl Engine {
     fn limit_view(&self, limit: &Limit, now: Now) -> LimitView {
         let LimitRecord { id, name, settings, .. } = &limit.record;
         let spot = Spot { queue: *id, key: KeyId::NONE };
-        let frozen_until = self.ledger.gate(spot).and_then(|gate| gate.frozen(now.engine));
         LimitView {
             name: name.clone(),
             settings: settings.clone(),
             version: limit.record.version(),
             queues: limit.queues.len() as u64,
-            in_flight: limit.leased,
             tokens: self.ledger.tokens(spot, now.engine),
-            frozen_until: frozen_until.map(|until| now.wall_at(until)),
+            node: self.limit_node(limit, now),
         }
     }
 }

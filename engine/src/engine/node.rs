@@ -25,7 +25,7 @@ impl Engine {
     }
 
     /// A shared limit as the node that it is. What is ready below it is not counted.
-    fn limit_node(&self, limit: &Limit, now: Now) -> NodeStatus {
+    pub(super) fn limit_node(&self, limit: &Limit, now: Now) -> NodeStatus {
         let (record, settings) = (&limit.record, &limit.record.settings.node);
         let gate = self.ledger.gate(Spot { queue: record.id, key: KeyId::NONE });
         let frozen_until = gate.and_then(|gate| gate.frozen(now.engine));

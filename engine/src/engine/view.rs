@@ -11,7 +11,7 @@ use crate::job::{Due, JobState, JobView};
 use crate::ledger::Queue;
 use crate::ledger::jobs::Job;
 use crate::ledger::keys::Load;
-use crate::name::{BatchName, Key, QueueName};
+use crate::name::{BatchName, Key, LimitName, QueueName};
 use crate::queue::{BatchView, KeyStatus, KeysPage, Level, QueueRates, QueueStatus, QueueView};
 use crate::retry::RetryPolicy;
 use crate::settings::QueueSettings;
@@ -143,6 +143,12 @@ impl Engine {
     #[must_use]
     pub fn queue_name(&self, id: QueueId) -> Option<&QueueName> {
         self.index.desks.contains_key(&id).then(|| &self.ledger.queue(id).record.name)
+    }
+
+    /// The name of a shared limit.
+    #[must_use]
+    pub fn limit_name(&self, id: QueueId) -> Option<&LimitName> {
+        self.ledger.limits.get(id).map(|limit| &limit.record.name)
     }
 
     /// The jobs of a drained set from position `from` on, at most `limit`; none when there is no such

@@ -15,7 +15,7 @@ pub(crate) use adaptation::Ceiling;
 pub(crate) use answers::{Answers, Last};
 pub(crate) use breaker::Verdict;
 pub use breaker::{Breaker, BreakerState, Phase};
-pub use feedback::Feedback;
+pub use feedback::{Feedback, Turn};
 pub use meter::{Meter, Quota};
 pub use trace::Trace;
 

@@ -85,14 +85,20 @@ impl Tree {
             self.look_again(NodeId::at(number), facts);
         }
         for _ in 0..budget {
-            let Some(number) = self.bypass_opens.pop_due(facts.now().0) else { return };
+            let Some(number) = self.bypass_opens.pop_due(facts.now().0) else { break };
             self.restart_bypass(number);
         }
+        self.sweep(facts);
     }
 
     /// When [`Tree::wake`] has something to do.
     pub(crate) fn next_wake(&self) -> Option<Timestamp> {
-        [self.parked.next(), self.bypass_opens.next()].into_iter().flatten().min().map(Timestamp)
+        let timers = [self.parked.next(), self.bypass_opens.next()];
+        if self.is_sweeping() {
+            Some(Timestamp(0))
+        } else {
+            timers.into_iter().flatten().min().map(Timestamp)
+        }
     }
 
     /// Gates of a key and those above it may have changed otherwise than by time or by what the tree gave.
@@ -124,18 +130,6 @@ impl Tree {
     pub(super) fn way(&self, queue: NodeId, key: KeyId, facts: &impl Facts) -> Vec<NodeId> {
         let limit = Some(self.nodes[queue].parent).filter(|parent| *parent != NodeId::NONE);
         facts.keys().chain(key).filter_map(|key| self.gated(key)).chain([queue]).chain(limit).collect()
-    }
-
-    /// Gates anywhere in a queue may have changed.
-    pub(crate) fn relook_all(&mut self, queue: NodeId, facts: &impl Facts) {
-        let number = self.nodes[queue].queue;
-        // The queue's own may be parked though nothing is ready in it.
-        let is_its = |id: &NodeId| self.nodes[*id].queue == number && (*id == queue || self.is_there(*id));
-        let nodes: Vec<NodeId> = self.nodes.ids().filter(|id| is_its(id) && self.is_gated(*id)).collect();
-        for node in nodes {
-            self.relook_one(node, facts);
-        }
-        self.restart_bypass(number);
     }
 
     pub(super) fn relook_one(&mut self, node: NodeId, facts: &impl Facts) {

@@ -54,9 +54,9 @@ impl<T> Slab<T> {
         std::mem::take(&mut self[id])
     }
 
-    /// Every number that was ever given; who left may be among them.
-    pub(super) fn ids(&self) -> impl Iterator<Item = Id<T>> + use<T> {
-        (0..self.items.len() as u32).map(Id::at)
+    /// Every number that was ever given is below it; who left may be among them.
+    pub(super) fn end(&self) -> u32 {
+        self.items.len() as u32
     }
 
     /// How many there are.

@@ -172,6 +172,28 @@ fn limit_that_is_lifted_while_nothing_is_ready_is_gone_at_once() {
 }
 
 #[test]
+fn lifted_limit_reaches_however_many_keys_in_steps_of_bounded_length() {
+    let slice = bound::MAX_NODES_SWEPT_PER_STEP;
+    let keys = 3 * slice;
+    let mut stage = Stage::with(of_keys([("k*", quota(1, Span::from_secs(86_400)))]));
+    let jobs = || (0..keys).map(|number| job(&format!("k{number}"))).collect();
+    stage.enqueue(jobs());
+    stage.enqueue(jobs());
+    assert_eq!(stage.lease(u32::MAX).len(), keys);
+    stage.lease(1);
+    stage.put(of_keys([("k*", NodeSettings::default())]));
+    let first = stage.lease(u32::MAX).len();
+    assert!((1..=3 * slice - 1).contains(&first), "{first} at once");
+    let mut leased = first;
+    while leased < keys {
+        let waiting = stage.wait(u32::MAX);
+        stage.pass_to_next();
+        leased += stage.leased(waiting).expect("one who waits is served at once").len();
+    }
+    assert_eq!((leased, stage.lease(1).len()), (keys, 0));
+}
+
+#[test]
 fn debt_keeps_its_units_when_a_limit_changes() {
     let mut stage = Stage::with(of_queue(rate(10, 4)));
     stage.enqueue(vec![job("a"); 9]);

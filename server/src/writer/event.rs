@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use sluice_engine::{Engine, JobId, Level, Mutation, Next, Now, QueueId};
+use sluice_engine::{Engine, JobId, Level, Mutation, Next, NodeState, Now, QueueId, Turn};
 use tracing::{info, warn};
 
 /// Dead jobs that one group tells of, each by itself: a log on a slow terminal must not hold the
@@ -15,6 +15,7 @@ pub(super) fn tell(mutations: &[Mutation], engine: &Engine, now: Now) {
     let mut dead = 0;
     let mut requeued = Vec::new();
     let mut frozen = BTreeMap::<QueueId, usize>::new();
+    let mut turns = Turns::default();
     for mutation in mutations {
         match mutation {
             Mutation::QueuePut { name, version, .. } => info!(queue = %name, version, "queue put"),
@@ -33,6 +34,7 @@ pub(super) fn tell(mutations: &[Mutation], engine: &Engine, now: Now) {
             Mutation::Expired { jobs } => info!(jobs = jobs.len(), "jobs expired"),
             Mutation::LimitDeleted { limit } => info!(limit = limit.0, "limit deleted"),
             Mutation::Frozen { queue, .. } => *frozen.entry(*queue).or_default() += 1,
+            Mutation::NodeState { queue, state, .. } => turns.note(*queue, state, now),
             Mutation::QueueDeleted { queue } => info!(queue = name(*queue, engine), "queue deleted"),
             _ => {}
         }
@@ -44,6 +46,52 @@ pub(super) fn tell(mutations: &[Mutation], engine: &Engine, now: Now) {
     // Which nodes is not for logs: their names are keys.
     for (queue, times) in frozen {
         info!(queue = name(queue, engine), times, "downstream throttles: frozen");
+    }
+    turns.tell(engine);
+}
+
+/// What answers did to the nodes of queues and limits within one group.
+#[derive(Default)]
+struct Turns(BTreeMap<QueueId, Counted>);
+
+#[derive(Default)]
+struct Counted {
+    cuts: usize,
+    /// The lowest rate that one was cut to.
+    rate: Option<f64>,
+    opened: usize,
+    closed: usize,
+}
+
+impl Turns {
+    fn note(&mut self, queue: QueueId, state: &NodeState, now: Now) {
+        for turn in state.turns(now.engine) {
+            let counted = self.0.entry(queue).or_default();
+            match turn {
+                Turn::Cut { rate } => {
+                    counted.cuts += 1;
+                    counted.rate = Some(counted.rate.map_or(rate, |least| least.min(rate)));
+                }
+                Turn::Opened => counted.opened += 1,
+                Turn::Closed => counted.closed += 1,
+            }
+        }
+    }
+
+    fn tell(self, engine: &Engine) {
+        for (queue, Counted { cuts, rate, opened, closed }) in self.0 {
+            let limit = engine.limit_name(queue).map(|name| &**name);
+            let queue = name(queue, engine);
+            if cuts > 0 {
+                info!(queue, limit, times = cuts, per_second = rate, "downstream throttles: rate cut");
+            }
+            if opened > 0 {
+                warn!(queue, limit, nodes = opened, "circuit breaker open");
+            }
+            if closed > 0 {
+                info!(queue, limit, nodes = closed, "circuit breaker closed");
+            }
+        }
     }
 }
 

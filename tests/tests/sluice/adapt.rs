@@ -70,6 +70,7 @@ async fn s3_9_n4_each_429_cuts_the_rate_and_what_was_learned_survives_kill() {
     assert!(fast.as_millis() < 900, "at 50/s: {fast:?}");
     let status = queue.status().await.totals.unwrap();
     assert_eq!((status.throttled, status.failed_attempts, status.completed), (11, 0, 36));
+    assert!(server.log().contains("downstream throttles: rate cut"), "{}", server.log());
 }
 
 #[tokio::test]
@@ -165,6 +166,10 @@ async fn n6_s4_7_breaker_opens_is_probed_by_one_job_and_closes() {
     assert_eq!(rest.len(), 3, "closed");
     let job = queue.job(&ids[8]).await;
     assert_eq!((job.state(), job.attempts, job.deliveries), (JobState::Leased, 0, 1));
+    server.stop().await;
+    let told = |message: &str| server.log().matches(message).count();
+    // Of this life of the server's.
+    assert_eq!((told("circuit breaker open"), told("circuit breaker closed")), (1, 1), "{}", server.log());
 }
 
 #[tokio::test]

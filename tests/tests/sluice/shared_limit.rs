@@ -145,10 +145,12 @@ async fn n4_worker_that_names_the_limit_freezes_it_and_a_person_lets_it_go_on() 
     server.kill_and_start().await;
     let second = server.queue("second");
     assert_eq!(second.lease(9).await.len(), 0);
-    assert!(get_limit(&server, "vendor").await.unwrap().frozen_until_time.is_some());
+    let limit = get_limit(&server, "vendor").await.unwrap();
+    assert!(limit.frozen_until_time.is_some() && limit.rate_in_force.is_some(), "{limit:?}");
     let reset = ResetNodeRequest { limit: "vendor".to_owned(), ..ResetNodeRequest::default() };
     server.admin().reset_node(reset).await.unwrap();
     assert_eq!(second.lease(9).await.len(), 3);
+    assert_eq!(get_limit(&server, "vendor").await.unwrap().rate_in_force, None);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{limit::LimitsView, span, time};
+use super::{breaker_state, limit::LimitsView, node::answers, span, time};
 use crate::{
     cli::output::Show,
     proto::{AcquireLimitResponse, Limit},
@@ -21,6 +21,10 @@ pub(in crate::cli) struct LimitView {
     tokens: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     frozen_until_time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate_in_force: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    breaker: Option<String>,
     etag: String,
 }
 
@@ -43,6 +47,8 @@ impl From<Limit> for LimitView {
             in_flight: limit.in_flight,
             tokens: limit.tokens,
             frozen_until_time: limit.frozen_until_time.as_ref().map(time),
+            rate_in_force: limit.rate_in_force,
+            breaker: breaker_state(limit.breaker),
             etag: limit.etag,
             name: limit.name,
         }
@@ -65,7 +71,7 @@ fn number(number: Option<u64>) -> String {
 
 impl Show for LimitView {
     const HEADER: &'static [&'static str] =
-        &["NAME", "LIMITS", "QUEUES", "IN-FLIGHT", "TOKENS", "FROZEN-UNTIL", "AGEING", "ETAG"];
+        &["NAME", "LIMITS", "QUEUES", "IN-FLIGHT", "TOKENS", "FROZEN-UNTIL", "ANSWERS", "AGEING", "ETAG"];
 
     fn row(&self) -> Vec<String> {
         vec![
@@ -75,6 +81,7 @@ impl Show for LimitView {
             self.in_flight.to_string(),
             number(self.tokens),
             self.frozen_until_time.clone().unwrap_or_default(),
+            answers(self.rate_in_force, self.breaker.as_deref()).collect::<Vec<_>>().join(" "),
             self.priority_ageing.clone().unwrap_or_default(),
             self.etag.clone(),
         ]

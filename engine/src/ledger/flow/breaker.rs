@@ -6,6 +6,7 @@
 //! PROBING ── answered ──► CLOSED      PROBING ── failed ──► OPEN      PROBING ── given back ──► HALF OPEN
 //! ```
 
+use super::feedback::Turn;
 use crate::bound::FEEDBACK_MEMORY;
 use crate::limit::BreakerPolicy;
 use crate::time::Timestamp;
@@ -111,6 +112,18 @@ impl Breaker {
     /// Whether all is well, and was.
     pub(crate) fn is_calm(&self) -> bool {
         self.phase == Phase::default()
+    }
+
+    /// Whether it opened, or closed again, at this very moment.
+    pub(super) fn turn(&self, now: Timestamp) -> Option<Turn> {
+        match self.phase {
+            Phase::Open { .. } => (self.opened_at == now).then_some(Turn::Opened),
+            // Before it opened first there was nothing to close.
+            Phase::Closed { failures: 0 } => {
+                (self.changed_at == now && self.opened_at > Timestamp(0)).then_some(Turn::Closed)
+            }
+            Phase::Closed { .. } | Phase::Probing => None,
+        }
     }
 
     /// How it stands.

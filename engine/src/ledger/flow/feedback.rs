@@ -14,7 +14,30 @@ pub struct Feedback {
     pub breaker: Option<Breaker>,
 }
 
+/// What an answer did to a node at one moment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Turn {
+    /// Its rate was cut.
+    Cut {
+        /// Units a second that it goes on with.
+        rate: f64,
+    },
+    /// Its breaker opened.
+    Opened,
+    /// Its breaker closed again.
+    Closed,
+}
+
 impl NodeState {
+    /// What an answer did to it at this very moment.
+    pub fn turns(&self, now: Timestamp) -> impl Iterator<Item = Turn> + '_ {
+        let ceiling = self.ceiling();
+        let adaptation = self.adaptation(now).filter(|adaptation| adaptation.cut_at == now);
+        let cut = adaptation.map(|adaptation| Turn::Cut { rate: adaptation.rate_under(&ceiling) });
+        let breaker = self.breaker(now).and_then(|breaker| breaker.turn(now));
+        cut.into_iter().chain(breaker)
+    }
+
     /// When such a job may go, as far as answers are concerned.
     pub(super) fn learned(&self, cost: u64, now: Timestamp) -> Timestamp {
         self.adapted(cost, now).max(self.broken_until(now))

@@ -39,9 +39,11 @@ pub(in crate::rpc) fn limit(view: &LimitView) -> v1::Limit {
         priority_ageing: Some(duration(view.settings.priority_ageing)),
         etag: etag(view.version),
         queues: view.queues,
-        in_flight: view.in_flight,
+        in_flight: view.node.in_flight,
         tokens: view.tokens,
-        frozen_until_time: view.frozen_until.map(timestamp),
+        frozen_until_time: view.node.frozen_until.map(timestamp),
+        rate_in_force: view.node.rate_in_force,
+        breaker: breaker_state(view.node.breaker) as i32,
     }
 }
 

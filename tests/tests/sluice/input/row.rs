@@ -615,7 +615,7 @@ fn limits() -> Vec<Row> {
         row("AcquireLimit", "cost", numbers(1_000_000_000)),
         row("AcquireLimit", "wait_timeout", waits()),
     ];
-    for output in ["queues", "in_flight", "tokens", "frozen_until_time"] {
+    for output in ["queues", "in_flight", "tokens", "frozen_until_time", "rate_in_force", "breaker"] {
         rows.push(free("PutLimit", &format!("limit.{output}"), "output only: what is read may be sent back"));
     }
     rows.extend(node("PutLimit", "limit.settings"));
