@@ -303,6 +303,18 @@ impl Ledger {
         self.queues.get(&id)
     }
 
+    /// Whether every queue is there that a record names. Of jobs that was looked at when they came.
+    pub(crate) fn check_queues(&self) -> Result<(), Contradiction> {
+        let drains = self.drains.values().map(|drain| (drain.queue, "a drained set"));
+        let batches = self.batches.all().map(|(queue, _)| (queue, "a batch"));
+        match drains.chain(batches).find(|(queue, _)| !self.queues.contains_key(queue)) {
+            Some((queue, what)) => {
+                Err(Contradiction(format!("{what} is of queue {}, which is unknown", queue.0)))
+            }
+            None => Ok(()),
+        }
+    }
+
     pub(crate) fn put_queue(&mut self, record: QueueRecord) {
         self.raise_last_queue(record.id);
         if record.deleted {

@@ -143,6 +143,7 @@ impl Loader {
     /// # Errors
     /// When the facts contradict each other.
     pub fn finish(self, now: Now) -> Result<Engine, LoadError> {
+        self.ledger.check_queues()?;
         Ok(Engine::from_ledger(self.config, self.ledger, now))
     }
 }

@@ -177,3 +177,12 @@ fn queue_record(life: &Life) -> QueueRecord {
 fn without_rates(status: QueueStatus) -> QueueStatus {
     QueueStatus { rates: QueueRates::default(), time_to_empty: None, ..status }
 }
+
+#[test]
+fn records_of_a_queue_that_is_not_there_are_refused() {
+    let mut loader = loader();
+    let request = RequestKey { id: 7, content: 1 };
+    loader.drain(DrainRecord { request, queue: QueueId(5), time: DAWN.engine, jobs: Vec::new() }, 1);
+    let Err(error) = loader.finish(DAWN) else { panic!("it was accepted") };
+    assert_eq!(error.to_string(), "a drained set is of queue 5, which is unknown");
+}

@@ -13,6 +13,9 @@ use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
+/// What a call that was answered without a message is said to have failed with.
+pub const NO_MESSAGE: &str = "the answer held no message";
+
 /// The contract, as the generated code carries it.
 #[must_use]
 pub fn contract() -> &'static DescriptorPool {
@@ -76,7 +79,7 @@ async fn first_answer(
     let mut grpc = Grpc::new(channel);
     grpc.ready().await.map_err(|error| Status::unknown(error.to_string()))?;
     let mut answers = grpc.streaming(messages, path, Verbatim).await?.into_inner();
-    answers.next().await.unwrap_or_else(|| Err(Status::unknown("the answer held no message")))
+    answers.next().await.unwrap_or_else(|| Err(Status::unknown(NO_MESSAGE)))
 }
 
 /// Takes messages as the bytes they are.

@@ -3,7 +3,7 @@
 //! `rig` drives an engine on a store without threads or clocks, `workload` gives it something to do, and
 //! `picture` is everything that can be seen of both, to be compared. `restart` holds what must be true of
 //! every store; `crash` ends the process of the store on disk at each step of moving home, `deletion`
-//! while a deleted queue goes; `damage` spoils its files; `check` looks at what they leave.
+//! while a deleted queue goes; `damage` spoils its files; `check` looks at what they leave; `fuzz` makes records up.
 
 mod backup;
 mod check;
@@ -11,6 +11,7 @@ mod compact;
 mod crash;
 mod damage;
 mod deletion;
+mod fuzz;
 mod home;
 mod picture;
 mod restart;

@@ -20,7 +20,7 @@ mod queue;
 mod removal;
 mod request;
 pub(crate) mod row;
-mod value;
+pub(crate) mod value;
 
 use std::path::PathBuf;
 
@@ -131,6 +131,19 @@ impl Home {
     /// Bytes of its files.
     pub(crate) fn size_on_disk(&self) -> Result<u64, StoreError> {
         self.db.size_on_disk().map_err(|e| self.failed("measure", e))
+    }
+
+    /// Every row of every tree: the tree's name, key and value.
+    #[cfg(test)]
+    pub(crate) fn all_rows(&self) -> Vec<(String, Vec<u8>, Vec<u8>)> {
+        let mut rows = Vec::new();
+        for name in self.db.tree_names() {
+            for row in &self.db.open_tree(&name).unwrap() {
+                let (key, value) = row.unwrap();
+                rows.push((String::from_utf8(name.to_vec()).unwrap(), key.to_vec(), value.to_vec()));
+            }
+        }
+        rows
     }
 
     /// How many rows a tree has.

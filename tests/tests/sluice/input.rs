@@ -3,7 +3,7 @@
 //! right code and the field's name, and changes nothing.
 
 mod field;
-mod row;
+pub(crate) mod row;
 
 use std::collections::BTreeSet;
 
@@ -126,7 +126,7 @@ async fn bytes_that_are_no_message_are_refused() {
     assert!(!server.log().contains("panicked"), "{}", server.log());
 }
 
-async fn world(queue: &Queue) -> World {
+pub(crate) async fn world(queue: &Queue) -> World {
     let mut jobs = spec::jobs("x", 4);
     jobs.iter_mut().for_each(|job| job.batch_id = "batch".to_owned());
     let ids = queue.enqueue(jobs).await;

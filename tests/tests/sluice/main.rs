@@ -32,6 +32,7 @@ mod expiry;
 mod explain;
 mod filter;
 mod fleet;
+mod fuzz;
 mod hint;
 mod idempotency;
 mod idle;

@@ -6,6 +6,7 @@ use sluice_engine::{
 
 use super::body::{self, Kind};
 use super::moving::keeps_payload;
+use super::value::MAX_VALUE_BYTES;
 use super::{Home, StateTree, batch, detail, drain, idempotency, job, part, queue, request};
 use crate::store::{Body, StoreError};
 
@@ -72,7 +73,13 @@ pub(crate) fn batch(record: &BatchRecord, as_of: u64, take: Take<'_>) {
 
 impl Home {
     /// Puts a row of a backup where it belongs.
+    ///
+    /// # Errors
+    /// When it is larger than any that is written, or cannot be written.
     pub(crate) fn put_row(&self, tree: &str, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        if value.len() > MAX_VALUE_BYTES {
+            return Err(self.damaged(tree, key, format_args!("a value of {} bytes", value.len())));
+        }
         let tree = self.db.open_tree(tree).map_err(|e| self.failed("open a tree", e))?;
         self.put(&tree, key, value.to_vec())
     }

@@ -82,11 +82,16 @@ impl Encoder {
     }
 
     /// The value, for `key`.
-    pub(crate) fn seal(mut self, key: &[u8]) -> Vec<u8> {
-        let crc = crc(key, &self.0);
-        self.0.extend_from_slice(&crc.to_be_bytes());
-        self.0
+    pub(crate) fn seal(self, key: &[u8]) -> Vec<u8> {
+        seal(key, self.0)
     }
+}
+
+/// The value of `key` with this content.
+pub(crate) fn seal(key: &[u8], mut content: Vec<u8>) -> Vec<u8> {
+    let crc = crc(key, &content);
+    content.extend_from_slice(&crc.to_be_bytes());
+    content
 }
 
 impl<'a> Decoder<'a> {
