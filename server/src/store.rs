@@ -13,6 +13,7 @@ mod home;
 mod log;
 mod memory;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -67,6 +68,11 @@ pub trait Store: Send {
 
     /// How the store is doing.
     fn pressure(&self) -> Pressure;
+
+    /// The file in which a clock keeps its place from run to run; none: it does not.
+    fn clock_file(&self) -> Option<PathBuf> {
+        None
+    }
 
     /// Notes a clean stop, and waits for what works beside the writer. Last call.
     ///

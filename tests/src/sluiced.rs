@@ -263,7 +263,9 @@ impl Sluiced {
         times.sum()
     }
 
-    fn pid(&self) -> Pid {
+    /// Its process, which runs.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
         let id = self.child.as_ref().and_then(Child::id).expect("sluiced runs");
         Pid::from_raw(i32::try_from(id).unwrap()).unwrap()
     }

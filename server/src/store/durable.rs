@@ -108,6 +108,10 @@ impl Store for Durable {
         Arc::new(HomeReader::new(self.home.clone()))
     }
 
+    fn clock_file(&self) -> Option<PathBuf> {
+        Some(self.dir.join("CLOCK"))
+    }
+
     fn upkeep(&mut self, ledger: &Ledger, now: Now) -> Result<Upkeep, StoreError> {
         let mut upkeep = Upkeep::default();
         self.mover.collect(ledger, now, &mut upkeep)?;

@@ -141,7 +141,7 @@ impl Thread {
         let mut store = open()?;
         let mut loader = Loader::new(self.config);
         let last = store.load(&mut loader)?;
-        let clock = Clock::after(last);
+        let clock = Clock::after(last, store.clock_file().as_deref());
         let engine = loader.finish(clock.now())?;
         let reader = store.reader();
         // Set only here, so it cannot be set already.

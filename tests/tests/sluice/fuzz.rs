@@ -23,11 +23,11 @@ use crate::input::row;
 use crate::input::{World, world};
 
 /// Callers at a time.
-const CALLERS: u64 = 4;
+const CALLERS: u64 = 16;
 /// Calls of one caller with the same world: then its queue may be gone, or full.
 const CALLS_PER_WORLD: usize = 100;
 /// A call that waits for something is given up.
-const PATIENCE: Duration = Duration::from_millis(250);
+const PATIENCE: Duration = Duration::from_millis(100);
 /// Calls of a caller that are written down when something goes wrong.
 const REMEMBERED: usize = 8;
 /// How much more memory the server may have afterwards.
@@ -83,6 +83,9 @@ impl Caller {
             let queue = server.queue(&format!("fuzz-{number}-{calls}"));
             let world = world(&queue).await;
             for _ in 0..CALLS_PER_WORLD {
+                if Instant::now() >= end {
+                    break;
+                }
                 let method = self.chance.choice(&self.methods).unwrap().clone();
                 let bytes = self.request(&method, &world);
                 self.latest.push_back((method.name().to_owned(), bytes.clone()));

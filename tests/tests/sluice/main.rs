@@ -23,6 +23,7 @@ mod card;
 mod chaos;
 mod chat_bot;
 mod check;
+mod clock;
 mod cost;
 mod deletion;
 mod drain;
