@@ -34,9 +34,9 @@ async fn s1_6_calls_go_over_tls_to_a_server_that_the_client_trusts_and_to_no_oth
     let trusted = guarded.files().write("ca.pem", authority.pem());
     let other = guarded.files().write("other.pem", stranger.pem());
     let url = guarded.secure_url();
-    let variables = [("SLUICE_ADDR", &*url), ("SLUICE_CA_FILE", &trusted), ("SLUICE_TOKEN", "secret")];
-    guarded.run_with(&variables, &["enqueue", "--queue", "q", "--payload", "x"]).await.ok();
-    guarded.run_with(&variables, &["lease", "--queue", "q"]).await.ok();
+    let variables = [("SLUICE_ADDR", &*url), ("SLUICE_CA_FILE", &*trusted), ("SLUICE_TOKEN", "secret")];
+    drop(guarded.run_with(&variables, &["enqueue", "--queue", "q", "--payload", "x"]).await.ok());
+    drop(guarded.run_with(&variables, &["lease", "--queue", "q"]).await.ok());
 
     assert_eq!(stats(&guarded, &trusted, &[]).await, UNKNOWN, "TLS is no identity");
     let token = ("SLUICE_TOKEN", "secret");
@@ -46,7 +46,7 @@ async fn s1_6_calls_go_over_tls_to_a_server_that_the_client_trusts_and_to_no_oth
     let refused = guarded.run_with(&variables, &["--timeout", "3s", "stats"]).await;
     assert_eq!(refused.code, UNAVAILABLE, "{}", refused.stderr);
     // Whoever means TLS and forgets the `s` does not send the token in the clear.
-    let variables = [("SLUICE_ADDR", &*plain), ("SLUICE_CA_FILE", &trusted), token];
+    let variables = [("SLUICE_ADDR", &*plain), ("SLUICE_CA_FILE", &*trusted), token];
     let refused = guarded.run_with(&variables, &["stats"]).await;
     assert_eq!(refused.code, 2, "{}", refused.stderr);
 }
