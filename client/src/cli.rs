@@ -30,7 +30,12 @@ mod view;
 mod watch;
 mod work;
 
-use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -77,6 +82,16 @@ struct Global {
     /// itself and goes before. Default: none.
     #[arg(long, env = "SLUICE_TOKEN_FILE", global = true, help_heading = GLOBAL, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// Certificates of who signed the server's, as PEM, for an address that begins with https. Default: whom
+    /// the system trusts.
+    #[arg(long, env = "SLUICE_CA_FILE", global = true, help_heading = GLOBAL, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// The certificate to show to servers that ask for one, as PEM; goes with --key-file. Default: none.
+    #[arg(long, env = "SLUICE_CERT_FILE", global = true, help_heading = GLOBAL, value_name = "FILE")]
+    cert_file: Option<PathBuf>,
+    /// The key of that certificate, as PEM.
+    #[arg(long, env = "SLUICE_KEY_FILE", global = true, help_heading = GLOBAL, value_name = "FILE")]
+    key_file: Option<PathBuf>,
     /// How results are printed: for people, as one JSON value, or as a JSON value a line.
     #[arg(short, long, value_enum, default_value = "table", global = true, help_heading = GLOBAL)]
     output: Format,
@@ -179,6 +194,15 @@ fn client(global: &Global, connections: usize) -> Result<Client, CliError> {
         Some(token) => builder.token(token),
         None => builder,
     };
+    let builder = match &global.ca_file {
+        Some(path) => builder.ca_certificate(read(path)?),
+        None => builder,
+    };
+    let builder = match (&global.cert_file, &global.key_file) {
+        (Some(cert), Some(key)) => builder.client_certificate(read(cert)?, read(key)?),
+        (None, None) => builder,
+        _ => return Err(CliError::usage("--cert-file and --key-file need each other: one is missing")),
+    };
     Ok(builder.build()?)
 }
 
@@ -188,9 +212,13 @@ fn token(global: &Global) -> Result<Option<String>, CliError> {
         return Ok(Some(token));
     }
     let Some(path) = &global.token_file else { return Ok(None) };
-    let text = fs::read_to_string(path)
-        .map_err(|error| CliError::usage(format!("cannot read {}: {error}", path.display())))?;
+    let text = read(path)?;
     Ok(text.lines().next().map(str::to_owned))
+}
+
+fn read(path: &Path) -> Result<String, CliError> {
+    fs::read_to_string(path)
+        .map_err(|error| CliError::usage(format!("cannot read {}: {error}", path.display())))
 }
 
 #[cfg(test)]

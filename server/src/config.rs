@@ -33,6 +33,16 @@ pub struct Config {
     pub strict_queues: bool,
     /// Whether to listen beyond this machine though callers need not say who they are. Default false.
     pub insecure_no_auth: bool,
+    /// The file that says who may call and what they may do; none, the default: nobody is asked. It is read again
+    /// when it changes.
+    pub auth_file: Option<PathBuf>,
+    /// The server's certificate and those that lead to it, as PEM; none, the default: no TLS. Read again when
+    /// it changes, as the two below are.
+    pub tls_cert: Option<PathBuf>,
+    /// The key of the certificate, as PEM.
+    pub tls_key: Option<PathBuf>,
+    /// Certificates of who signs those of clients, as PEM; none, the default: clients need none.
+    pub tls_client_ca: Option<PathBuf>,
     /// Whether to start though sled cannot be made to sync for real, so that a power loss can cost
     /// acknowledged jobs. Default false.
     pub insecure_no_sync_filter: bool,
@@ -94,6 +104,10 @@ impl Default for Config {
             data_dir: PathBuf::from("./sluice-data"),
             strict_queues: false,
             insecure_no_auth: false,
+            auth_file: None,
+            tls_cert: None,
+            tls_key: None,
+            tls_client_ca: None,
             insecure_no_sync_filter: false,
             log_segment_bytes: 64 << 20,
             log_budget_bytes: 0,
@@ -143,12 +157,19 @@ impl Config {
         bound("stop_grace_seconds", self.stop_grace_seconds, 0, 3_600);
 
         for (name, address) in [("listen", self.listen), ("http", self.http)] {
-            if !address.ip().is_loopback() && !self.insecure_no_auth {
+            if !address.ip().is_loopback() && self.auth_file.is_none() && !self.insecure_no_auth {
                 problems.push(format!(
                     "{name} is {address}, which others can reach, and callers need not say who they are: \
-                     listen on 127.0.0.1, or say --insecure-no-auth if something else keeps strangers out"
+                     name them with --auth-file, listen on 127.0.0.1, or say --insecure-no-auth if something \
+                     else keeps strangers out"
                 ));
             }
+        }
+        if self.tls_cert.is_some() != self.tls_key.is_some() {
+            problems.push("tls_cert and tls_key need each other: one is missing".to_owned());
+        }
+        if self.tls_client_ca.is_some() && self.tls_cert.is_none() {
+            problems.push("tls_client_ca needs tls_cert and tls_key".to_owned());
         }
         problems
     }
@@ -169,7 +190,10 @@ mod tests {
         for (name, default) in settings {
             let row = page.lines().find(|line| line.starts_with(&format!("| `{name}` |")));
             let row = row.unwrap_or_else(|| panic!("{name} is missing"));
-            let default = default.as_str().map_or_else(|| default.to_string(), str::to_owned);
+            let default = match default {
+                serde_json::Value::Null => "none".to_owned(),
+                other => other.as_str().map_or_else(|| other.to_string(), str::to_owned),
+            };
             assert!(row.replace('`', "").contains(&format!("| {default} |")), "{name}: {default} in {row}");
         }
         let rows = page.split("## ").next().unwrap().lines().filter(|line| line.starts_with("| `")).count();
@@ -207,11 +231,23 @@ mod tests {
     }
 
     #[test]
+    fn certificate_and_key_need_each_other() {
+        let file = || Some(PathBuf::from("f.pem"));
+        assert_eq!(Config { tls_cert: file(), ..Config::default() }.problems().len(), 1);
+        assert_eq!(Config { tls_key: file(), ..Config::default() }.problems().len(), 1);
+        assert_eq!(Config { tls_client_ca: file(), ..Config::default() }.problems().len(), 1);
+        let whole = Config { tls_cert: file(), tls_key: file(), tls_client_ca: file(), ..Config::default() };
+        assert_eq!(whole.problems().len(), 0);
+    }
+
+    #[test]
     fn strangers_are_kept_out_unless_told_otherwise() {
         let mut config = Config { listen: "0.0.0.0:7070".parse().unwrap(), ..Config::default() };
         assert_eq!(config.problems().len(), 1);
         config.http = "[::]:7071".parse().unwrap();
         assert_eq!(config.problems().len(), 2);
+        let known = Config { auth_file: Some("auth.toml".into()), ..config.clone() };
+        assert_eq!(known.problems().len(), 0);
         config.insecure_no_auth = true;
         assert_eq!(config.problems().len(), 0);
         let local = Config { listen: "[::1]:7070".parse().unwrap(), ..Config::default() };

@@ -2,16 +2,19 @@
 //!
 //! Knows the writer's handle and nothing of gRPC.
 
+mod gate;
 mod stats;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::middleware;
 use axum::routing::get;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::listener::Listener;
+use crate::auth::Auth;
+use crate::tls::Doorway;
 use crate::writer::Handle;
 
 /// What the pages look at.
@@ -19,21 +22,25 @@ use crate::writer::Handle;
 pub struct Pages {
     /// How the queues stand.
     pub handle: Handle,
+    /// Who may look.
+    pub auth: Auth,
     /// Whether the server is on its way out.
     pub stopping: CancellationToken,
 }
 
-/// The pages.
+/// The pages, behind the gate.
 pub fn router(pages: Pages) -> Router {
+    let gate = middleware::from_fn_with_state(pages.auth.clone(), gate::guard);
     Router::new()
         .route("/healthz", get(alive))
         .route("/readyz", get(ready))
         .route("/stats", get(stats::stats))
         .with_state(pages)
+        .layer(gate)
 }
 
 /// Serves the pages until nobody needs them any more.
-pub async fn serve(listener: Listener, pages: Pages) {
+pub async fn serve(listener: Doorway, pages: Pages) {
     if let Err(error) = axum::serve(listener, router(pages)).await {
         warn!(%error, "the HTTP port is served no more");
     }
@@ -76,7 +83,7 @@ mod tests {
         )
         .unwrap();
         writer.ready().await.unwrap();
-        (Pages { handle, stopping: CancellationToken::new() }, writer)
+        (Pages { handle, auth: Auth::open(), stopping: CancellationToken::new() }, writer)
     }
 
     async fn get(pages: &Pages, path: &str) -> (StatusCode, String) {

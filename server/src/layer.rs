@@ -8,6 +8,7 @@ mod caller;
 mod deadline;
 mod ending;
 mod handover;
+mod identify;
 mod in_flight;
 mod notice;
 mod rate;
@@ -24,6 +25,7 @@ use tonic::body::Body;
 use tower::util::BoxCloneSyncService;
 use tower::{Service, ServiceExt};
 
+use crate::auth::Auth;
 use crate::rpc::status::{Failure, adopt};
 
 pub use caller::Caller;
@@ -48,7 +50,12 @@ pub(crate) struct LayerSettings {
 }
 
 /// Puts the layers around `handlers`, the innermost first: read from the bottom up to follow a call in.
-pub(crate) fn stack<S>(handlers: S, settings: &LayerSettings, shutdown: CancellationToken) -> GrpcService
+pub(crate) fn stack<S>(
+    handlers: S,
+    settings: &LayerSettings,
+    auth: Auth,
+    shutdown: CancellationToken,
+) -> GrpcService
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
@@ -64,7 +71,11 @@ where
     let limit = settings.request_rate.map(RequestLimit::new);
     let service = rate::RateService::new(service, limit);
 
-    // Outside of the rates: under overload, calls must be refused for as little work as possible. A
+    // Outside of the rates, which are counted by who calls; within the shedding, for it is some work. Streams
+    // end from here when a token is taken back.
+    let service = identify::IdentifyService::new(service, auth);
+
+    // Outside of all that is work: under overload, calls must be refused for as little work as possible. A
     // handler that waits hands its permit back.
     let service = in_flight::InFlightService::new(service, settings.max_in_flight);
 

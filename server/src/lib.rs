@@ -2,6 +2,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod auth;
 pub mod bound;
 pub mod clock;
 pub mod config;
@@ -11,10 +12,12 @@ pub mod layer;
 pub mod listener;
 pub mod load;
 pub mod os;
+pub mod reload;
 pub mod rpc;
 pub mod run;
 pub mod store;
 pub mod task;
 pub mod telemetry;
+pub mod tls;
 pub mod transport;
 pub mod writer;

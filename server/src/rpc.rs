@@ -1,7 +1,7 @@
 //! The gRPC services: what clients see of the queue.
 //!
 //! ```text
-//! request ─► layer: id, deadline, load, rate ─► handler: validate ─► writer::Handle
+//! request ─► layer: id, deadline, load, identity, rate ─► handler: validate ─► writer::Handle
 //! answer  ◄─────────────────────────────────── handler: convert  ◄──────┘
 //! ```
 //!
@@ -22,8 +22,10 @@ mod job;
 mod lease;
 mod limit;
 mod list;
+mod look;
 mod page_token;
 mod request_key;
+pub(crate) mod right;
 mod service;
 mod settings;
 mod settle;
@@ -43,6 +45,7 @@ use sluice_proto::v1::queue_service_server::QueueServiceServer;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
+use crate::auth::Auth;
 use crate::layer::{self, GrpcService, LayerSettings};
 use crate::load::Load;
 use crate::writer::Handle;
@@ -55,6 +58,7 @@ pub use settings::RpcSettings;
 pub async fn service(
     handle: Handle,
     settings: RpcSettings,
+    auth: Auth,
     load: Load,
     shutdown: CancellationToken,
 ) -> (GrpcService, Health) {
@@ -77,7 +81,7 @@ pub async fn service(
         .add_service(reflection().build_v1().expect("the descriptors were made with this program"))
         .add_service(reflection().build_v1alpha().expect("the descriptors were made with this program"))
         .prepare();
-    (layer::stack(routes, &layers, shutdown), health)
+    (layer::stack(routes, &layers, auth, shutdown), health)
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {

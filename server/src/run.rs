@@ -10,6 +10,7 @@ use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -17,20 +18,24 @@ use clap::Parser;
 use sluice_engine::EngineConfig;
 use tokio::runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::auth::{Auth, AuthFileError};
 use crate::clock::wall_time;
 use crate::config::{Config, ConfigError, Flags};
 use crate::http::{self, Pages};
 use crate::layer::RequestRate;
 use crate::listener::{ConnectionLimit, Listener};
 use crate::load::Load;
+use crate::reload::Reload;
 use crate::rpc::{self, RpcSettings};
 use crate::store::{Durable, DurableOptions, StoreError};
 use crate::task::TaskError;
 use crate::telemetry::TelemetryError;
+use crate::tls::{Doorway, TlsError, TlsFiles};
 use crate::writer::{MailboxLimit, StartError, Writer, exit_at_once};
 use crate::{os, task, telemetry, transport};
 
@@ -60,6 +65,17 @@ pub enum RunError {
     /// The store could not be opened.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// The file of identities is no good.
+    #[error("auth_file {}: {error}", .path.display())]
+    Auth {
+        /// Where it is.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: AuthFileError,
+    },
+    /// There can be no TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// What was to be done instead of serving could not be.
     #[error(transparent)]
     Task(#[from] TaskError),
@@ -80,7 +96,7 @@ impl RunError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            RunError::Config(_) | RunError::Telemetry(_) => 2,
+            RunError::Config(_) | RunError::Telemetry(_) | RunError::Auth { .. } | RunError::Tls(_) => 2,
             RunError::NoSyncFilter | RunError::Io { .. } | RunError::Start(_) => 1,
             RunError::Task(error) => error.exit_code(),
         }
@@ -129,6 +145,20 @@ pub fn run(
 async fn serve(config: Config, ready: impl FnOnce(SocketAddr)) -> Result<(), RunError> {
     info!(version = env!("CARGO_PKG_VERSION"), data_dir = %config.data_dir.display(), "starting");
     let mut signals = Signals::new()?;
+    let mut reload = Reload::default();
+    let auth = auth(&config, &mut reload)?;
+    let tls = match tls_files(&config) {
+        Some(files) => Some(reload.tls(files)?),
+        None => None,
+    };
+    if tls.is_none()
+        && !auth.is_open()
+        && !(config.listen.ip().is_loopback() && config.http.ip().is_loopback())
+    {
+        warn!(
+            "tokens can be read on their way: set tls_cert and tls_key, or have TLS end right before this server"
+        );
+    }
     let listener = bind("listen", config.listen, connection_limit(&config)).await?;
     let pages = bind("http", config.http, HTTP_CONNECTIONS).await?;
     let address = listener.address().map_err(io_error("ask for the address"))?;
@@ -149,12 +179,17 @@ async fn serve(config: Config, ready: impl FnOnce(SocketAddr)) -> Result<(), Run
 
     let stopping = CancellationToken::new();
     let grace = Duration::from_secs(config.stop_grace_seconds);
+    let reloading = follow(reload, &stopping)?;
     let load = Load::default();
     let following = tokio::spawn(load.clone().follow(stopping.clone()));
     let settings = rpc_settings(&config);
-    let (service, health) = rpc::service(handle.clone(), settings, load, stopping.clone()).await;
-    let mut grpc = tokio::spawn(transport::serve(listener, service, stopping.clone(), grace));
-    let pages = tokio::spawn(http::serve(pages, Pages { handle, stopping: stopping.clone() }));
+    let (service, health) =
+        rpc::service(handle.clone(), settings, auth.clone(), load, stopping.clone()).await;
+    let mut grpc = tokio::spawn(transport::serve(listener, tls.clone(), service, stopping.clone(), grace));
+    let pages = tokio::spawn(http::serve(
+        Doorway::new(pages, tls),
+        Pages { handle, auth, stopping: stopping.clone() },
+    ));
 
     let started = tokio::select! {
         started = writer.ready() => started.map(|()| true),
@@ -184,6 +219,9 @@ async fn serve(config: Config, ready: impl FnOnce(SocketAddr)) -> Result<(), Run
     pages.abort();
     // It ends as soon as the server stops.
     drop(following.await);
+    if let Some(reloading) = reloading {
+        drop(reloading.await);
+    }
     // What was taken is finished whatever happens. Only a store that is still being read is not waited for.
     match started {
         Ok(true) => writer.stop().await,
@@ -203,6 +241,25 @@ fn open(config: &Config) -> Result<Box<dyn crate::store::Store>, StoreError> {
         ..DurableOptions::default()
     };
     Ok(Box::new(Durable::open(&config.data_dir, options)?))
+}
+
+/// Where there is nothing to read again, a SIGHUP is what it is for every program.
+fn follow(reload: Reload, stopping: &CancellationToken) -> Result<Option<JoinHandle<()>>, RunError> {
+    if reload.is_empty() {
+        return Ok(None);
+    }
+    let hangup = signal(SignalKind::hangup()).map_err(io_error("listen for signals"))?;
+    Ok(Some(tokio::spawn(reload.follow(hangup, stopping.clone()))))
+}
+
+fn auth(config: &Config, reload: &mut Reload) -> Result<Auth, RunError> {
+    let Some(path) = &config.auth_file else { return Ok(Auth::open()) };
+    reload.auth(path).map_err(|error| RunError::Auth { path: path.clone(), error })
+}
+
+fn tls_files(config: &Config) -> Option<TlsFiles> {
+    let (cert, key) = (config.tls_cert.clone()?, config.tls_key.clone()?);
+    Some(TlsFiles { cert, key, client_ca: config.tls_client_ca.clone() })
 }
 
 fn rpc_settings(config: &Config) -> RpcSettings {

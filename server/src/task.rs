@@ -1,9 +1,10 @@
-//! What `sluiced` does with a store that nobody serves, instead of serving. Results go to stdout.
+//! What `sluiced` does instead of serving: with a store that nobody serves, or for the file of identities. Results go to stdout.
 
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use crate::auth::{Token, TokenHash};
 use crate::config::Task;
 use crate::store::{self, Checked, Restored, StoreError};
 
@@ -16,6 +17,9 @@ pub enum TaskError {
     /// The backup is not whole, or no store can be made of it.
     #[error("cannot restore: {0}")]
     Restore(StoreError),
+    /// The system gave no chance to make a token of.
+    #[error("cannot make a token: {0}")]
+    Chance(io::Error),
     /// The results could not be printed.
     #[error("cannot print: {0}")]
     Output(#[from] io::Error),
@@ -33,7 +37,7 @@ impl TaskError {
     pub fn exit_code(&self) -> u8 {
         match self {
             TaskError::Check(_) => EXIT_UNCHECKED,
-            TaskError::Restore(_) | TaskError::Output(_) => EXIT_FAILED,
+            TaskError::Restore(_) | TaskError::Chance(_) | TaskError::Output(_) => EXIT_FAILED,
         }
     }
 }
@@ -45,6 +49,7 @@ impl TaskError {
 pub fn run(task: &Task) -> Result<ExitCode, TaskError> {
     match task {
         Task::Check { dir } => check(dir),
+        Task::Token => token(),
         Task::Restore { file, dir } => restore(file, dir),
     }
 }
@@ -58,6 +63,13 @@ fn check(dir: &Path) -> Result<ExitCode, TaskError> {
 fn restore(file: &Path, dir: &Path) -> Result<ExitCode, TaskError> {
     let Restored { rows, groups } = store::restore(file, dir).map_err(TaskError::Restore)?;
     writeln!(io::stdout(), "ok: {rows} rows and {groups} groups restored to {}", dir.display())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn token() -> Result<ExitCode, TaskError> {
+    let token = Token::random().map_err(TaskError::Chance)?;
+    let hash = TokenHash::new(token.text().as_bytes());
+    writeln!(io::stdout(), "token:  {}\nsha256: {hash}", token.text())?;
     Ok(ExitCode::SUCCESS)
 }
 

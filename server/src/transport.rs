@@ -1,4 +1,4 @@
-//! Speaks HTTP/2 over the connections of a listener, within bounds, and ends well.
+//! Speaks HTTP/2 over the connections of a listener, with TLS or without, within bounds, and ends well.
 //!
 //! hyper is driven directly: tonic's server hides when a connection ends and how. Nothing here knows what
 //! the service answers.
@@ -19,7 +19,9 @@ use tonic::transport::server::{Connected, TcpConnectInfo};
 use tower::{Service, ServiceExt};
 use tracing::debug;
 
+use crate::auth::ClientCertificate;
 use crate::listener::{Connection, Listener};
+use crate::tls::{Port, Secured, Tls};
 
 /// Streams of a connection that may be open: without it, one caller could open any number.
 const MAX_STREAMS: u32 = 1_024;
@@ -44,8 +46,13 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Serves until `stopping`, then takes nothing new, lets calls finish for `grace`, and cuts what is left.
-pub async fn serve<S>(mut listener: Listener, service: S, stopping: CancellationToken, grace: Duration)
-where
+pub async fn serve<S>(
+    mut listener: Listener,
+    tls: Option<Tls>,
+    service: S,
+    stopping: CancellationToken,
+    grace: Duration,
+) where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
 {
@@ -56,7 +63,7 @@ where
             biased;
             () = stopping.cancelled() => break,
             connection = listener.next() => {
-                let speaking = speak(connection, service.clone(), stopping.clone());
+                let speaking = speak(connection, tls.clone(), service.clone(), stopping.clone());
                 let cut = cut.clone();
                 connections.spawn(async move {
                     tokio::select! {
@@ -77,13 +84,13 @@ where
 }
 
 /// Serves the calls of one connection.
-async fn speak<S>(connection: Connection, service: S, stopping: CancellationToken)
+async fn speak<S>(connection: Connection, tls: Option<Tls>, service: S, stopping: CancellationToken)
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
 {
     let peer = connection.peer();
-    let info = connection.connect_info();
+    let mut origin = Origin { info: connection.connect_info(), certificate: None };
     let begun = tokio::select! {
         begun = timeout(FIRST_BYTE_TIMEOUT, connection.speaks()) => begun.unwrap_or(false),
         () = stopping.cancelled() => false,
@@ -91,7 +98,16 @@ where
     if !begun {
         return;
     }
-    let service = service.map_request(move |request| arrived(request, &info));
+    let secured = tokio::select! {
+        secured = Secured::accept(connection, tls.as_ref(), Port::Grpc) => secured,
+        () = stopping.cancelled() => return,
+    };
+    let connection = match secured {
+        Ok(secured) => secured,
+        Err(error) => return debug!(%peer, %error, "no TLS"),
+    };
+    origin.certificate = connection.certificate();
+    let service = service.map_request(move |request| arrived(request, &origin));
     let speaking = settings().serve_connection(TokioIo::new(connection), TowerToHyperService::new(service));
     let mut speaking = pin!(speaking);
     let ended = tokio::select! {
@@ -106,10 +122,20 @@ where
     }
 }
 
+/// What is known of a connection's other end.
+#[derive(Clone)]
+struct Origin {
+    info: TcpConnectInfo,
+    certificate: Option<ClientCertificate>,
+}
+
 /// A request as the service expects it, with the address it came from where tonic looks for it.
-fn arrived(request: Request<hyper::body::Incoming>, info: &TcpConnectInfo) -> Request<Body> {
+fn arrived(request: Request<hyper::body::Incoming>, origin: &Origin) -> Request<Body> {
     let mut request = request.map(Body::new);
-    request.extensions_mut().insert(info.clone());
+    request.extensions_mut().insert(origin.info.clone());
+    if let Some(certificate) = &origin.certificate {
+        request.extensions_mut().insert(certificate.clone());
+    }
     request
 }
 
@@ -169,7 +195,7 @@ mod tests {
             let status = if local { Status::new(Code::Ok, "") } else { Status::new(Code::Internal, "") };
             Ok(status.into_http())
         });
-        let server = tokio::spawn(serve(listener, service, stopping.clone(), LONG));
+        let server = tokio::spawn(serve(listener, None, service, stopping.clone(), LONG));
         let answer = call(address).await.unwrap();
         assert_eq!(answer.headers()["grpc-status"], "0");
         stopping.cancel();
@@ -192,7 +218,7 @@ mod tests {
                 }
             })
         };
-        let server = tokio::spawn(serve(listener, service, stopping.clone(), LONG));
+        let server = tokio::spawn(serve(listener, None, service, stopping.clone(), LONG));
         let calling = tokio::spawn(call(address));
         entered.notified().await;
         stopping.cancel();
@@ -214,7 +240,8 @@ mod tests {
                 std::future::pending::<Result<Response<Body>, Infallible>>()
             })
         };
-        let server = tokio::spawn(serve(listener, service, stopping.clone(), Duration::from_millis(10)));
+        let server =
+            tokio::spawn(serve(listener, None, service, stopping.clone(), Duration::from_millis(10)));
         let calling = tokio::spawn(call(address));
         entered.notified().await;
         stopping.cancel();
@@ -227,7 +254,7 @@ mod tests {
         let (listener, address) = listener().await;
         let stopping = CancellationToken::new();
         let service = service_fn(|_| async { Ok(Status::new(Code::Ok, "").into_http()) });
-        let server = tokio::spawn(serve(listener, service, stopping.clone(), LONG));
+        let server = tokio::spawn(serve(listener, None, service, stopping.clone(), LONG));
         let mut stranger = TcpStream::connect(address).await.unwrap();
         stranger.write_all(b"GET / HTTP/1.1\r\nhost: sluice\r\n\r\n").await.unwrap();
         let mut answer = Vec::new();
@@ -243,7 +270,7 @@ mod tests {
         let (listener, address) = listener().await;
         let stopping = CancellationToken::new();
         let service = service_fn(|_| async { Ok(Status::new(Code::Ok, "").into_http()) });
-        let server = tokio::spawn(serve(listener, service, stopping.clone(), LONG));
+        let server = tokio::spawn(serve(listener, None, service, stopping.clone(), LONG));
         let mut silent = TcpStream::connect(address).await.unwrap();
         // A call over another connection shows that the silent one, which came first, was taken.
         call(address).await.unwrap();

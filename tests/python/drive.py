@@ -1,8 +1,11 @@
-"""Drives a running sluiced through a client generated from proto/: `drive.py HOST:PORT`.
+"""Drives a running sluiced through a client generated from proto/: `drive.py HOST:PORT [CA_FILE]`.
+
+With a file of authorities it speaks TLS, and sends the token in SLUICE_TOKEN.
 
 Every default is Python gRPC's own, above all the 4 MiB that a client takes as one message.
 """
 
+import os
 import pathlib
 import sys
 import uuid
@@ -123,8 +126,16 @@ def operators_have_their_say(channel):
     assert names == ["large", "life", "stream"], names
 
 
+def connect(address, ca_file=None):
+    if ca_file is None:
+        return grpc.insecure_channel(address)
+    tls = grpc.ssl_channel_credentials(pathlib.Path(ca_file).read_bytes())
+    token = grpc.access_token_call_credentials(os.environ["SLUICE_TOKEN"])
+    return grpc.secure_channel(address, grpc.composite_channel_credentials(tls, token))
+
+
 def main():
-    with grpc.insecure_channel(sys.argv[1]) as channel:
+    with connect(*sys.argv[1:3]) as channel:
         client = queue_grpc.QueueServiceStub(channel)
         for check in (
             job_goes_through_its_life,

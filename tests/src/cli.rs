@@ -2,11 +2,15 @@
 
 use std::path::Path;
 use std::process::{Output, Stdio};
+use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 
 use crate::{Sluiced, binary};
+
+/// How long a program may take that is to end: far more than it ever needs.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a finished command said.
 #[derive(Debug)]
@@ -67,4 +71,13 @@ pub(crate) fn said(output: Output) -> Said {
         stdout: String::from_utf8(output.stdout).unwrap(),
         stderr: String::from_utf8(output.stderr).unwrap(),
     }
+}
+
+/// Runs a `sluiced` that is not to come up, on ports that are free.
+pub async fn run_server(data: &Path, arguments: &[&str]) -> Said {
+    let mut command = Command::new(binary::sluiced());
+    command.args(["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data-dir"]).arg(data);
+    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(PATIENCE, command.output()).await;
+    said(output.expect("it does not come up").unwrap())
 }

@@ -2,13 +2,28 @@
 
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Gets a page: its status and its body.
 pub async fn get(address: SocketAddr, path: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    get_as(address, path, None).await
+}
+
+/// Gets a page as somebody: with a value of the header `authorization`.
+pub async fn get_as(address: SocketAddr, path: &str, authorization: Option<&str>) -> (u16, String) {
+    let stream = TcpStream::connect(address).await.unwrap();
+    get_over(stream, path, authorization).await
+}
+
+/// Gets a page over a connection that is there.
+pub async fn get_over(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    path: &str,
+    authorization: Option<&str>,
+) -> (u16, String) {
+    let authorization = authorization.map_or_else(String::new, |said| format!("authorization: {said}\r\n"));
+    let request = format!("GET {path} HTTP/1.1\r\nhost: sluice\r\n{authorization}connection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();

@@ -6,10 +6,12 @@
 #![allow(clippy::disallowed_methods, reason = "tests stand outside: their clock is the client's own")]
 #![allow(clippy::print_stderr, reason = "what a failed test has to say")]
 
+pub mod authority;
 pub mod binary;
 pub mod cable;
 pub mod cli;
 pub mod downstream;
+pub mod guarded;
 pub mod history;
 pub mod http;
 pub mod idle;

@@ -167,6 +167,11 @@ impl Sluiced {
         kill_process(self.pid(), Signal::INT).unwrap();
     }
 
+    /// SIGHUP: it is to read its files of identities and certificates again.
+    pub fn hang_up(&self) {
+        kill_process(self.pid(), Signal::HUP).unwrap();
+    }
+
     /// Waits until it has stopped by itself.
     pub async fn stopped(&mut self) -> ExitStatus {
         let mut child = self.child.take().expect("sluiced runs");

@@ -1,11 +1,10 @@
 //! How a client is set up.
 
-use std::{ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{error::Error, ops::RangeInclusive, sync::Arc, time::Duration};
 
-use thiserror::Error;
 use tonic::{
     metadata::{Ascii, MetadataValue},
-    transport::Endpoint,
+    transport::{Certificate, ClientTlsConfig, Endpoint, Identity},
 };
 
 use super::{Client, Shared, pool::Pool};
@@ -29,10 +28,18 @@ pub struct ClientBuilder {
     max_response_bytes: usize,
     retry: RetryPolicy,
     token: Option<String>,
+    tls: Tls,
+}
+
+/// What is said about TLS, beyond that the address begins with `https`.
+#[derive(Clone, Debug, Default)]
+struct Tls {
+    ca: Option<Certificate>,
+    identity: Option<Identity>,
 }
 
 /// Why a client could not be set up.
-#[derive(Debug, Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// The address is not one.
     #[error("`{address}` is not an address such as http://127.0.0.1:7070")]
@@ -45,6 +52,18 @@ pub enum BuildError {
     Connections {
         /// As it was given.
         connections: usize,
+    },
+    /// There is something about TLS, and the address is one without it: a token would be sent in the clear.
+    #[error("`{address}` is without TLS: certificates need an address such as https://queue.internal:7070")]
+    NotSecure {
+        /// As it was given.
+        address: String,
+    },
+    /// Certificates or the key cannot be used.
+    #[error("certificates: {what}")]
+    Certificate {
+        /// In words.
+        what: String,
     },
     /// The token cannot be sent.
     #[error("the token holds characters that a header cannot")]
@@ -60,6 +79,7 @@ impl ClientBuilder {
             max_response_bytes: DEFAULT_MAX_RESPONSE_BYTES,
             retry: RetryPolicy::default(),
             token: None,
+            tls: Tls::default(),
         }
     }
 
@@ -98,6 +118,21 @@ impl ClientBuilder {
         self
     }
 
+    /// Who signed the server's certificate, as PEM, for an address that begins with `https`. Default: whom the
+    /// system trusts.
+    #[must_use]
+    pub fn ca_certificate(mut self, pem: impl AsRef<[u8]>) -> ClientBuilder {
+        self.tls.ca = Some(Certificate::from_pem(pem));
+        self
+    }
+
+    /// The client's own certificate and its key, as PEM, for servers that ask for one. Default: none.
+    #[must_use]
+    pub fn client_certificate(mut self, cert: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> ClientBuilder {
+        self.tls.identity = Some(Identity::from_pem(cert, key));
+        self
+    }
+
     /// The client. Connections are made when they are first used, so the server need not be there yet.
     /// To be called inside a Tokio runtime.
     ///
@@ -109,9 +144,15 @@ impl ClientBuilder {
         }
         let unusable = || BuildError::Address { address: self.address.clone() };
         let endpoint = Endpoint::from_shared(self.address.clone()).map_err(|_| unusable())?;
-        if endpoint.uri().scheme_str() != Some("http") || endpoint.uri().authority().is_none() {
+        if endpoint.uri().authority().is_none() {
             return Err(unusable());
         }
+        let endpoint = match endpoint.uri().scheme_str() {
+            Some("https") => self.tls.secure(endpoint)?,
+            Some("http") if self.tls.is_empty() => endpoint,
+            Some("http") => return Err(BuildError::NotSecure { address: self.address }),
+            _ => return Err(unusable()),
+        };
         Ok(Client {
             shared: Arc::new(Shared {
                 pool: Pool::new(endpoint, self.connections),
@@ -121,6 +162,32 @@ impl ClientBuilder {
                 authorization: self.token.map(|token| authorization(&token)).transpose()?,
             }),
         })
+    }
+}
+
+impl Tls {
+    fn is_empty(&self) -> bool {
+        self.ca.is_none() && self.identity.is_none()
+    }
+
+    fn secure(self, endpoint: Endpoint) -> Result<Endpoint, BuildError> {
+        let config = match self.ca {
+            Some(ca) => ClientTlsConfig::new().ca_certificate(ca),
+            None => ClientTlsConfig::new().with_native_roots(),
+        };
+        let config = match self.identity {
+            Some(identity) => config.identity(identity),
+            None => config,
+        };
+        endpoint.tls_config(config).map_err(|error| BuildError::Certificate { what: innermost(&error) })
+    }
+}
+
+/// What is wrong: the errors around it only say that something is.
+fn innermost(error: &dyn Error) -> String {
+    match error.source() {
+        Some(source) => innermost(source),
+        None => error.to_string(),
     }
 }
 
@@ -139,9 +206,14 @@ mod tests {
     async fn senseless_settings_are_refused() {
         let build = |address: &str| Client::builder(address).build();
         assert!(build("http://127.0.0.1:7070").is_ok());
-        for address in ["", "127.0.0.1:7070", "https://host", "ftp://host", "http://", "not an address"] {
+        for address in ["", "127.0.0.1:7070", "ftp://host", "http://", "not an address"] {
             assert!(matches!(build(address), Err(BuildError::Address { .. })), "{address}");
         }
+        assert!(build("https://host").is_ok());
+        let unsafe_one = Client::builder("http://h:1").ca_certificate("").build();
+        assert!(matches!(unsafe_one, Err(BuildError::NotSecure { .. })));
+        let no_key = Client::builder("https://h:1").ca_certificate("").client_certificate("", "").build();
+        assert!(matches!(no_key, Err(BuildError::Certificate { .. })));
         let none = Client::builder("http://h:1").connections(0).build();
         assert!(matches!(none, Err(BuildError::Connections { connections: 0 })));
         let token = Client::builder("http://h:1").token("a\nb").build();

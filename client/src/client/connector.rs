@@ -30,6 +30,8 @@ impl Connector {
     pub(super) fn new() -> Connector {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
+        // TLS goes around what this makes.
+        connector.enforce_http(false);
         Connector(connector)
     }
 }

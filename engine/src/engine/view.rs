@@ -139,6 +139,12 @@ impl Engine {
         })
     }
 
+    /// The queue of a job; none when the job is gone.
+    #[must_use]
+    pub fn queue_of(&self, id: JobId) -> Option<&QueueName> {
+        self.queue_name(self.ledger.jobs.get(id)?.queue)
+    }
+
     /// The name of a queue.
     #[must_use]
     pub fn queue_name(&self, id: QueueId) -> Option<&QueueName> {

@@ -48,13 +48,33 @@ pub struct Flags {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub insecure_no_auth: Option<bool>,
 
+    /// Let only those call whom this file names (TOML; `sluiced token` makes tokens for it)
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth_file: Option<PathBuf>,
+
+    /// Speak TLS with this certificate (PEM)
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The certificate's key (PEM)
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Ask clients for certificates that were signed by these (PEM)
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_client_ca: Option<PathBuf>,
+
     /// Start though a power loss can cost acknowledged jobs, on a system without seccomp filters
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub insecure_no_sync_filter: Option<bool>,
 }
 
-/// What `sluiced` does with a store that nobody serves.
+/// What `sluiced` does instead of serving.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Task {
     /// Look whether a store is whole, and change nothing in it
@@ -67,6 +87,11 @@ pub enum Task {
         #[arg(value_name = "DIR")]
         dir: PathBuf,
     },
+
+    /// Print a new random token, and what to put for it into the file of identities
+    ///
+    /// The server keeps only the hash: nobody can be told the token again.
+    Token,
 
     /// Make a store of a backup
     ///

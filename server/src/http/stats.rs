@@ -2,26 +2,35 @@
 
 use std::collections::BTreeMap;
 
-use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use sluice_engine::{JobState, Level, Priority, QueueName, QueueStatus};
 
 use super::Pages;
+use crate::auth::{Access, Right};
 use crate::writer::{CallError, Handle};
 
 /// `GET /stats?queue=Q` for one queue, `?after=Q&limit=N` for the queues by name after one.
-pub(super) async fn stats(State(pages): State<Pages>, Query(query): Query<StatsQuery>) -> Response {
+/// Of all, only those that the caller may read.
+pub(super) async fn stats(
+    State(pages): State<Pages>,
+    Extension(access): Extension<Access>,
+    Query(query): Query<StatsQuery>,
+) -> Response {
     let page = match (&query.queue, query.after) {
         (Some(name), _) => match QueueName::new(name) {
+            Ok(name) if !access.may(Right::Read, &name) => {
+                return problem(StatusCode::FORBIDDEN, "needs the right read on the queue");
+            }
             Ok(name) => one(&pages.handle, name).await,
             Err(error) => {
                 return problem(StatusCode::BAD_REQUEST, &format!("queue {error}"));
             }
         },
-        (None, after) => all(&pages.handle, after, query.limit.clamp(1, MAX_QUEUES_PER_PAGE)).await,
+        (None, after) => all(&pages.handle, &access, after, query.limit.clamp(1, MAX_QUEUES_PER_PAGE)).await,
     };
     match page {
         Ok(page) => Json(page).into_response(),
@@ -120,25 +129,36 @@ async fn one(handle: &Handle, name: QueueName) -> Result<Page, CallError> {
     Ok(Page { queues: vec![QueueStats::new(&status.1, status.0)], next: None })
 }
 
-async fn all(handle: &Handle, mut after: Option<String>, limit: usize) -> Result<Page, CallError> {
+async fn all(
+    handle: &Handle,
+    access: &Access,
+    mut after: Option<String>,
+    limit: usize,
+) -> Result<Page, CallError> {
     let mut queues: Vec<QueueStats> = Vec::new();
     loop {
         let start = after.take();
         let want = QUEUES_PER_READ.min(limit - queues.len());
-        let slice = handle
+        let access = access.clone();
+        let (slice, seen, end) = handle
             .read(move |engine, now| {
-                let names = engine.queues(start.as_deref(), want).into_iter().map(|view| view.name);
-                names
+                let names: Vec<QueueName> =
+                    engine.queues(start.as_deref(), want).into_iter().map(|view| view.name).collect();
+                let (seen, end) = (names.len(), names.last().map(ToString::to_string));
+                let slice: Vec<_> = names
+                    .into_iter()
+                    .filter(|name| access.may(Right::Read, name))
                     .filter_map(|name| engine.status(&name, now).map(|status| (name, status)))
-                    .collect::<Vec<_>>()
+                    .collect();
+                (slice, seen, end)
             })
             .await?;
-        let last = slice.len() < want;
+        let last = seen < want;
         queues.extend(slice.into_iter().map(|(name, status)| QueueStats::new(&name, status)));
         if last {
             return Ok(Page { queues, next: None });
         }
-        after = queues.last().map(|queue| queue.queue.clone());
+        after = end;
         if queues.len() >= limit {
             return Ok(Page { queues, next: after });
         }

@@ -1,38 +1,53 @@
-//! Who calls: as long as callers do not identify themselves, the address they come from.
+//! Who calls: by name where callers must say it, else the address they come from.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use http::Extensions;
 use tonic::transport::server::TcpConnectInfo;
 
-/// Whoever shares a request rate. The acceptor of connections puts it into each request's extensions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Caller(IpAddr);
+/// Whoever shares a request rate. Who is known by name is in the request's extensions.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Caller(Name);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Name {
+    Address(IpAddr),
+    Principal(Arc<str>),
+}
 
 impl Caller {
     /// The caller at an address. A host that has a whole IPv6 network for itself (a /64, as providers
     /// give them) is one caller, else it would have as many rates as it has addresses.
     #[must_use]
     pub fn new(address: IpAddr) -> Caller {
-        Caller(match address.to_canonical() {
+        Caller(Name::Address(match address.to_canonical() {
             IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
             v4 => v4,
-        })
+        }))
+    }
+
+    /// The caller of this name, wherever it comes from.
+    pub(super) fn principal(name: &Arc<str>) -> Caller {
+        Caller(Name::Principal(Arc::clone(name)))
     }
 
     /// Who made a request.
     pub(super) fn of(extensions: &Extensions) -> Caller {
-        let told = extensions.get::<Caller>().copied();
+        let told = extensions.get::<Caller>().cloned();
         let seen = || extensions.get::<TcpConnectInfo>()?.remote_addr().map(|a| Caller::new(a.ip()));
         // Whoever cannot be told apart is one caller.
-        told.or_else(seen).unwrap_or(Caller(Ipv4Addr::UNSPECIFIED.into()))
+        told.or_else(seen).unwrap_or_else(|| Caller::new(Ipv4Addr::UNSPECIFIED.into()))
     }
 }
 
 impl fmt::Display for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        match &self.0 {
+            Name::Address(address) => address.fmt(f),
+            Name::Principal(name) => name.fmt(f),
+        }
     }
 }
 

@@ -13,18 +13,24 @@ use tonic::body::Body;
 use crate::rpc::status::Failure;
 
 pin_project! {
-    /// `inner` until `end` says why no longer. What is ready goes first.
+    /// `inner` until `end` says why no longer. What is ready goes first, unless the end is one at once.
     pub(super) struct Ending<E> {
         inner: Body,
         #[pin]
         end: E,
+        at_once: bool,
         ended: bool,
     }
 }
 
 impl<E: Future<Output = Failure> + Send + 'static> Ending<E> {
     pub(super) fn body(inner: Body, end: E) -> Body {
-        Body::new(Ending { inner, end, ended: false })
+        Body::new(Ending { inner, end, at_once: false, ended: false })
+    }
+
+    /// Ends though there is more that is ready.
+    pub(super) fn at_once(inner: Body, end: E) -> Body {
+        Body::new(Ending { inner, end, at_once: true, ended: false })
     }
 }
 
@@ -33,14 +39,23 @@ impl<E: Future<Output = Failure>> http_body::Body for Ending<E> {
     type Error = Status;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let this = self.project();
+        let mut this = self.project();
         if *this.ended {
             return Poll::Ready(None);
         }
-        if let Poll::Ready(frame) = http_body::Body::poll_frame(Pin::new(&mut *this.inner), cx) {
-            return Poll::Ready(frame);
-        }
-        let failure = ready!(this.end.poll(cx));
+        let at_once = match *this.at_once {
+            true => this.end.as_mut().poll(cx),
+            false => Poll::Pending,
+        };
+        let failure = match at_once {
+            Poll::Ready(failure) => failure,
+            Poll::Pending => {
+                if let Poll::Ready(frame) = http_body::Body::poll_frame(Pin::new(&mut *this.inner), cx) {
+                    return Poll::Ready(frame);
+                }
+                ready!(this.end.poll(cx))
+            }
+        };
         *this.ended = true;
         // Whatever it holds is let go now, not when the caller has read the trailers.
         *this.inner = Body::empty();

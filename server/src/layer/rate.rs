@@ -61,9 +61,9 @@ impl RequestLimit {
         })
     }
 
-    fn charge(&self, caller: Caller, cells: NonZeroU32) -> Result<(), Failure> {
+    fn charge(&self, caller: &Caller, cells: NonZeroU32) -> Result<(), Failure> {
         self.forget_the_quiet();
-        let key = (!self.full.load(Ordering::Relaxed)).then_some(caller);
+        let key = (!self.full.load(Ordering::Relaxed)).then(|| caller.clone());
         let retry_after = match self.callers.check_key_n(&key, cells) {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(not_until)) => Some(not_until.wait_time_from(self.clock.now())),
@@ -100,7 +100,7 @@ impl Charge {
     /// Charges all `jobs` of a message.
     pub(crate) fn jobs(&self, jobs: usize) -> Result<(), Failure> {
         let jobs = u32::try_from(jobs).unwrap_or(u32::MAX);
-        NonZeroU32::new(jobs).map_or(Ok(()), |cells| self.limit.charge(self.caller, cells))
+        NonZeroU32::new(jobs).map_or(Ok(()), |cells| self.limit.charge(&self.caller, cells))
     }
 
     /// Charges the `jobs` of a call, whose first cell the layer has charged.

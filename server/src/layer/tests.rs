@@ -26,7 +26,7 @@ where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
 {
-    stack(handlers, settings, CancellationToken::new())
+    stack(handlers, settings, Auth::open(), CancellationToken::new())
 }
 
 fn rate(burst: u32) -> Option<RequestRate> {
@@ -249,7 +249,7 @@ async fn stream_ends_at_its_callers_deadline_and_not_at_the_servers() {
 #[tokio::test(start_paused = true)]
 async fn foreign_stream_ends_when_the_server_stops() {
     let shutdown = CancellationToken::new();
-    let service = stack(endless(), &settings(), shutdown.clone());
+    let service = stack(endless(), &settings(), Auth::open(), shutdown.clone());
     let health = service.clone().oneshot(call("/grpc.health.v1.Health/Watch")).await.unwrap();
     let ours = service.oneshot(call("/sluice.v1.QueueService/WatchQueue")).await.unwrap();
     shutdown.cancel();

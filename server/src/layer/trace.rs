@@ -52,6 +52,8 @@ fn span(request: &Request<Body>) -> Span {
         "call",
         rpc = request.uri().path().trim_start_matches('/'),
         caller = %Caller::of(request.extensions()),
+        // Known further in.
+        principal = tracing::field::Empty,
         request_id = text(request, &REQUEST_ID),
         traceparent = text(request, &TRACE_PARENT),
     )

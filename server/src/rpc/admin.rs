@@ -3,10 +3,13 @@
 use sluice_engine::{Command, DeleteQueue, Outcome, PutQueue, QueueName, QueuePatch};
 use sluice_proto::v1;
 
+use super::look::Look;
 use super::page_token::KeysToken;
+use super::right::{ADMIN, HANG, READ};
 use super::status::Failure;
 use super::validate::KeysCall;
 use super::{Rpc, convert, validate};
+use crate::auth::Access;
 
 /// What the command holds in memory besides the queue's name.
 const COMMAND_BYTES: usize = 256;
@@ -14,10 +17,15 @@ const COMMAND_BYTES: usize = 256;
 impl Rpc {
     pub(super) async fn do_put_queue(
         &self,
+        access: &Access,
         request: v1::PutQueueRequest,
     ) -> Result<v1::PutQueueResponse, Failure> {
         let command = validate::put_queue(request)?;
         let queue = command.name.clone();
+        access.check(ADMIN, &queue)?;
+        if let Some(Some(limit)) = &command.patch.limit {
+            access.check(HANG, limit)?;
+        }
         match self.handle.call(Command::PutQueue(command), COMMAND_BYTES).await? {
             Ok(Outcome::QueuePut(view)) => Ok(v1::PutQueueResponse { queue: Some(convert::queue(&view)) }),
             Ok(other) => Err(Failure::unexpected(other)),
@@ -27,9 +35,11 @@ impl Rpc {
 
     pub(super) async fn do_get_queue(
         &self,
+        access: &Access,
         request: v1::GetQueueRequest,
     ) -> Result<v1::GetQueueResponse, Failure> {
         let name = validate::queue_name("name", &request.name)?;
+        access.check(READ, &name)?;
         let wanted = name.clone();
         let view = self.handle.read(move |engine, _| engine.queue(&wanted)).await?;
         let view = view.ok_or_else(|| Failure::QueueNotFound(name.to_string()))?;
@@ -38,13 +48,13 @@ impl Rpc {
 
     pub(super) async fn do_list_queues(
         &self,
+        access: &Access,
         request: v1::ListQueuesRequest,
     ) -> Result<v1::ListQueuesResponse, Failure> {
         let call = validate::queues_page(request.page_size, &request.page_token)?;
         let limit = call.limit;
-        // One more than asked for tells whether there is a next page.
-        let mut views =
-            self.handle.read(move |engine, _| engine.queues(call.after.as_deref(), limit + 1)).await?;
+        let look = Look { access, after: call.after, limit };
+        let mut views = look.all(&self.handle, |engine, after, most, _| engine.queues(after, most)).await?;
         let more = views.len() > limit;
         views.truncate(limit);
         let next_page_token =
@@ -54,17 +64,21 @@ impl Rpc {
 
     pub(super) async fn do_pause_queue(
         &self,
+        access: &Access,
         request: v1::PauseQueueRequest,
     ) -> Result<v1::PauseQueueResponse, Failure> {
         let name = validate::queue_name("name", &request.name)?;
+        access.check(ADMIN, &name)?;
         Ok(v1::PauseQueueResponse { queue: Some(self.set_paused(name, true).await?) })
     }
 
     pub(super) async fn do_resume_queue(
         &self,
+        access: &Access,
         request: v1::ResumeQueueRequest,
     ) -> Result<v1::ResumeQueueResponse, Failure> {
         let name = validate::queue_name("name", &request.name)?;
+        access.check(ADMIN, &name)?;
         Ok(v1::ResumeQueueResponse { queue: Some(self.set_paused(name, false).await?) })
     }
 
@@ -85,9 +99,11 @@ impl Rpc {
 
     pub(super) async fn do_delete_queue(
         &self,
+        access: &Access,
         request: v1::DeleteQueueRequest,
     ) -> Result<v1::DeleteQueueResponse, Failure> {
         let name = validate::queue_name("name", &request.name)?;
+        access.check(ADMIN, &name)?;
         let command = DeleteQueue { name: name.clone(), force: request.force };
         match self.handle.call(Command::DeleteQueue(command), COMMAND_BYTES).await? {
             Ok(Outcome::QueueDeleted) => Ok(v1::DeleteQueueResponse {}),
@@ -98,9 +114,11 @@ impl Rpc {
 
     pub(super) async fn do_list_keys(
         &self,
+        access: &Access,
         request: v1::ListKeysRequest,
     ) -> Result<v1::ListKeysResponse, Failure> {
         let KeysCall { queue, prefix, from, limit } = validate::keys_page(request)?;
+        access.check(READ, &queue)?;
         let (name, under) = (queue.clone(), prefix.clone());
         let read = move |engine: &sluice_engine::Engine, now| {
             engine.queue(&name).map(|_| engine.keys(&name, &under, from, limit, now))

@@ -11,8 +11,10 @@ use sluice_proto::v1;
 use tokio::time::{sleep, timeout};
 
 use super::Rpc;
+use super::right::ADMIN;
 use super::service::Messages;
 use super::status::Failure;
+use crate::auth::Access;
 use crate::store::{Backup, Slice, StoreError};
 use crate::writer::CallError;
 
@@ -24,7 +26,8 @@ const OVERLOADED_PAUSE: Duration = Duration::from_millis(50);
 const MAX_OVERLOADED: Duration = Duration::from_secs(30);
 
 impl Rpc {
-    pub(super) async fn do_backup(&self) -> Result<Messages<v1::BackupResponse>, Failure> {
+    pub(super) async fn do_backup(&self, access: &Access) -> Result<Messages<v1::BackupResponse>, Failure> {
+        access.check_everywhere(ADMIN)?;
         let begun =
             self.handle.read_store(|engine, store, now| Backup::begin(engine.ledger(), store, now)).await?;
         let (backup, out) = begun.map_err(too_many)?;

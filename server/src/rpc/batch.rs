@@ -8,17 +8,21 @@ use tokio::time::Instant;
 use tonic::Request;
 
 use super::job::Patience;
+use super::right::READ;
 use super::status::Failure;
 use super::validate::BatchCall;
 use super::{Rpc, convert, validate};
+use crate::auth::Access;
 
 impl Rpc {
     pub(super) async fn do_get_batch(
         &self,
         request: Request<v1::GetBatchRequest>,
     ) -> Result<v1::GetBatchResponse, Failure> {
+        let access = Access::of(request.extensions());
         let patience = Patience::of(&request);
         let call = validate::batch(request.into_inner())?;
+        access.check(READ, &call.queue)?;
         let wait = patience.wait(call.wait);
         let mut view = self.batch(&call).await?;
         if wait > Duration::ZERO && !is_final(&view) {

@@ -8,10 +8,12 @@ use sluice_engine::{Command, Drained, Engine, JobId, JobView, Lease, Now, Outcom
 use sluice_proto::v1;
 
 use super::page_token::DrainToken;
+use super::right::CONSUME;
 use super::service::Messages;
 use super::status::Failure;
 use super::validate::DrainCall;
 use super::{Rpc, convert, validate};
+use crate::auth::Access;
 
 /// Jobs of a page: the writer makes their views in well under a millisecond.
 const MAX_PAGE_JOBS: usize = 1_000;
@@ -23,10 +25,12 @@ const COMMAND_BYTES: usize = 128;
 impl Rpc {
     pub(super) async fn do_drain(
         &self,
+        access: &Access,
         request: v1::DrainRequest,
     ) -> Result<Messages<v1::DrainResponse>, Failure> {
-        let DrainCall { command, from } = validate::drain(request)?;
+        let DrainCall { command, from } = validate::drain(request, access.principal_name())?;
         let queue = command.queue.clone();
+        access.check(CONSUME, &queue)?;
         let drained = match self.handle.call(Command::Drain(command), COMMAND_BYTES).await? {
             Ok(Outcome::Drained(drained)) => drained,
             Ok(other) => return Err(Failure::unexpected(other)),

@@ -7,8 +7,10 @@ use sluice_proto::v1;
 use tonic::Request;
 
 use super::job::Patience;
+use super::right::{BYPASS, ENQUEUE};
 use super::status::Failure;
 use super::{Rpc, convert, validate};
+use crate::auth::Access;
 use crate::layer::Charge;
 
 /// What a job takes in memory besides its payload and attributes: spec, key, a place in two lists.
@@ -19,9 +21,10 @@ impl Rpc {
         &self,
         request: Request<v1::EnqueueRequest>,
     ) -> Result<v1::EnqueueResponse, Failure> {
+        let access = Access::of(request.extensions());
         let charge = request.extensions().get::<Charge>().cloned();
         let patience = Patience::of(&request);
-        let mut command = self.checked_enqueue(request.into_inner())?;
+        let mut command = self.checked_enqueue(&access, request.into_inner())?;
         if let Some(charge) = charge {
             charge.jobs_of_call(command.jobs.len())?;
         }
@@ -39,8 +42,19 @@ impl Rpc {
         Some(convert::flow_hint(&policy, self.load.get()))
     }
 
-    pub(super) fn checked_enqueue(&self, request: v1::EnqueueRequest) -> Result<Enqueue, Failure> {
-        validate::enqueue(request, self.settings.max_payload_bytes(), self.handle.now().wall)
+    /// A request that is right, and that its caller may make.
+    pub(super) fn checked_enqueue(
+        &self,
+        access: &Access,
+        request: v1::EnqueueRequest,
+    ) -> Result<Enqueue, Failure> {
+        let (most, now) = (self.settings.max_payload_bytes(), self.handle.now().wall);
+        let command = validate::enqueue(request, access.principal_name(), most, now)?;
+        access.check(ENQUEUE, &command.queue)?;
+        if command.jobs.iter().any(|job| job.bypass_limits) {
+            access.check(BYPASS, &command.queue)?;
+        }
+        Ok(command)
     }
 
     /// Hands jobs to the writer; returns when that has them.

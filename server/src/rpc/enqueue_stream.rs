@@ -9,6 +9,7 @@ use tonic::{Request, Status, Streaming};
 use super::service::Messages;
 use super::status::{Failure, adopt};
 use super::{Rpc, validate};
+use crate::auth::Access;
 use crate::layer::{Charge, InFlight};
 
 /// Requests of one stream that wait for their answers: enough to keep the disk busy over a slow network.
@@ -21,6 +22,7 @@ impl Rpc {
     ) -> Messages<v1::EnqueueStreamResponse> {
         let caller = StreamCaller {
             rpc: self.clone(),
+            access: Access::of(request.extensions()),
             charge: request.extensions().get::<Charge>().cloned(),
             in_flight: request.extensions().get::<InFlight>().cloned(),
         };
@@ -45,6 +47,7 @@ impl Rpc {
 #[derive(Clone)]
 struct StreamCaller {
     rpc: Rpc,
+    access: Access,
     charge: Option<Charge>,
     in_flight: Option<InFlight>,
 }
@@ -81,7 +84,7 @@ async fn begin_enqueue(
     let place = caller.in_flight.as_ref().map(InFlight::enter).transpose()?;
     // A wait of one request would hold up all behind it.
     validate::no_wait(&request)?;
-    let command = caller.rpc.checked_enqueue(request)?;
+    let command = caller.rpc.checked_enqueue(&caller.access, request)?;
     if let Some(charge) = &caller.charge {
         charge.jobs(command.jobs.len())?;
     }

@@ -2,17 +2,21 @@
 
 use sluice_proto::v1;
 
+use super::right::READ;
 use super::status::Failure;
 use super::{Rpc, convert, validate};
+use crate::auth::Access;
 
 impl Rpc {
     pub(super) async fn do_explain_job(
         &self,
+        access: &Access,
         request: v1::ExplainJobRequest,
     ) -> Result<v1::ExplainJobResponse, Failure> {
         let job = validate::job_ref("job_id", request.job_id)?;
         let not_found = || Failure::JobNotFound(job.text.clone());
         let id = job.id.ok_or_else(not_found)?;
+        self.check_job(access, READ, id, &job.text).await?;
         let read = move |engine: &sluice_engine::Engine, now: sluice_engine::Now| {
             ((engine.explain(id, now), now.wall), vec![id])
         };

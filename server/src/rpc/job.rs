@@ -9,9 +9,11 @@ use sluice_engine::{Answer, Command, JobId, JobView, Outcome};
 use sluice_proto::v1;
 use tonic::Request;
 
+use super::right::{CHANGE, READ};
 use super::status::Failure;
 use super::validate::GetCall;
 use super::{Rpc, convert, validate};
+use crate::auth::Access;
 use crate::layer::{Deadline, InFlight};
 
 /// What a change of a job holds in memory.
@@ -26,10 +28,11 @@ impl Rpc {
         &self,
         request: Request<v1::GetJobRequest>,
     ) -> Result<v1::GetJobResponse, Failure> {
+        let access = Access::of(request.extensions());
         let patience = Patience::of(&request);
         let call = validate::get_job(request.into_inner())?;
         let text = call.jobs[0].text.clone();
-        let answer = self.read_jobs(call, patience).await?;
+        let answer = self.read_jobs(&access, call, patience).await?;
         let job = answer.jobs.into_iter().next().ok_or(Failure::JobNotFound(text))?;
         Ok(v1::GetJobResponse { job: Some(job) })
     }
@@ -38,26 +41,31 @@ impl Rpc {
         &self,
         request: Request<v1::BatchGetJobsRequest>,
     ) -> Result<v1::BatchGetJobsResponse, Failure> {
+        let access = Access::of(request.extensions());
         let patience = Patience::of(&request);
-        self.read_jobs(validate::get_jobs(request.into_inner())?, patience).await
+        self.read_jobs(&access, validate::get_jobs(request.into_inner())?, patience).await
     }
 
     pub(super) async fn do_cancel_job(
         &self,
+        access: &Access,
         request: v1::CancelJobRequest,
     ) -> Result<v1::CancelJobResponse, Failure> {
         let job = validate::job_ref("job_id", request.job_id)?;
         let id = job.id.ok_or_else(|| Failure::JobNotFound(job.text.clone()))?;
+        self.check_job(access, CHANGE, id, &job.text).await?;
         let answer = self.handle.call(Command::Cancel(id), COMMAND_BYTES).await?;
         Ok(v1::CancelJobResponse { job: Some(self.changed(answer, &job.text).await?) })
     }
 
     pub(super) async fn do_update_job(
         &self,
+        access: &Access,
         request: v1::UpdateJobRequest,
     ) -> Result<v1::UpdateJobResponse, Failure> {
         let (text, update) = validate::update(request, self.handle.now().wall)?;
         let update = update.ok_or_else(|| Failure::JobNotFound(text.clone()))?;
+        self.check_job(access, CHANGE, update.id, &text).await?;
         let answer = self.handle.call(Command::Update(update), COMMAND_BYTES).await?;
         Ok(v1::UpdateJobResponse { job: Some(self.changed(answer, &text).await?) })
     }
@@ -80,10 +88,14 @@ impl Rpc {
 
     async fn read_jobs(
         &self,
+        access: &Access,
         call: GetCall,
         patience: Patience,
     ) -> Result<v1::BatchGetJobsResponse, Failure> {
-        let ids: Vec<JobId> = call.jobs.iter().filter_map(|job| job.id).collect();
+        let mut ids: Vec<JobId> = call.jobs.iter().filter_map(|job| job.id).collect();
+        // Before the wait: it would be longer for a job that there is.
+        let allowed = self.allowed(access, READ, ids.clone()).await?;
+        ids.retain(|id| allowed.has(*id));
         let wait = patience.wait(call.wait);
         if wait > Duration::ZERO && !ids.is_empty() {
             patience.hand_back();

@@ -9,8 +9,10 @@ use sluice_engine::{Command, JobId, LeaseToken, Nack, NackReason, Span};
 use sluice_proto::v1;
 use tonic::{Request, Response};
 
+use super::right::CONSUME;
 use super::status::Failure;
 use super::{Rpc, convert, validate};
+use crate::auth::Access;
 use crate::layer::{Deadline, Handover, InFlight};
 use crate::writer::{Delivery, LeaseGuard};
 
@@ -26,9 +28,11 @@ impl Rpc {
         &self,
         request: Request<v1::LeaseRequest>,
     ) -> Result<Response<v1::LeaseResponse>, Failure> {
+        let access = Access::of(request.extensions());
         let deadline = request.extensions().get::<Deadline>().copied();
         let in_flight = request.extensions().get::<InFlight>().cloned();
         let mut lease = validate::lease(request.into_inner(), MAX_JOBS_BYTES)?;
+        access.check(CONSUME, &lease.queue)?;
         lease.wait = wait(lease.wait, deadline.map(Deadline::wait));
         let waits = lease.wait > Span::ZERO;
         if let Some(in_flight) = in_flight.filter(|_| waits) {
@@ -40,6 +44,7 @@ impl Rpc {
             delivery = self.handle.lease(lease) => delivery?,
             // The jobs of a wait that is dropped go back.
             () = self.shutdown.cancelled(), if waits => return Err(Failure::Stopping),
+            ended = access.ended(), if waits => return Err(ended.into()),
         };
         match delivery {
             Ok(delivery) => {

@@ -7,8 +7,11 @@ use sluice_proto::v1;
 use tonic::Request;
 
 use super::job::Patience;
+use super::look::Look;
+use super::right::{ACQUIRE, ADMIN, READ};
 use super::status::Failure;
 use super::{Rpc, convert, validate};
+use crate::auth::Access;
 
 /// What the command holds in memory besides its names.
 const COMMAND_BYTES: usize = 256;
@@ -16,10 +19,12 @@ const COMMAND_BYTES: usize = 256;
 impl Rpc {
     pub(super) async fn do_put_limit(
         &self,
+        access: &Access,
         request: v1::PutLimitRequest,
     ) -> Result<v1::PutLimitResponse, Failure> {
         let command = validate::put_limit(request)?;
         let name = command.name.clone();
+        access.check(ADMIN, &name)?;
         match self.handle.call(Command::PutLimit(command), COMMAND_BYTES).await? {
             Ok(Outcome::LimitPut(view)) => Ok(v1::PutLimitResponse { limit: Some(convert::limit(&view)) }),
             Ok(other) => Err(Failure::unexpected(other)),
@@ -29,9 +34,11 @@ impl Rpc {
 
     pub(super) async fn do_get_limit(
         &self,
+        access: &Access,
         request: v1::GetLimitRequest,
     ) -> Result<v1::GetLimitResponse, Failure> {
         let name: LimitName = validate::queue_name("name", &request.name)?;
+        access.check(READ, &name)?;
         let wanted = name.clone();
         let view = self.handle.read(move |engine, now| engine.limit(&wanted, now)).await?;
         let view = view.ok_or_else(|| Failure::LimitNotFound(name.to_string()))?;
@@ -40,14 +47,14 @@ impl Rpc {
 
     pub(super) async fn do_list_limits(
         &self,
+        access: &Access,
         request: v1::ListLimitsRequest,
     ) -> Result<v1::ListLimitsResponse, Failure> {
         let call = validate::queues_page(request.page_size, &request.page_token)?;
         let limit = call.limit;
-        // One more than asked for tells whether there is a next page.
-        let read =
-            move |engine: &sluice_engine::Engine, now| engine.limits(call.after.as_deref(), limit + 1, now);
-        let mut views = self.handle.read(read).await?;
+        let look = Look { access, after: call.after, limit };
+        let mut views =
+            look.all(&self.handle, |engine, after, most, now| engine.limits(after, most, now)).await?;
         let more = views.len() > limit;
         views.truncate(limit);
         let next_page_token =
@@ -57,9 +64,11 @@ impl Rpc {
 
     pub(super) async fn do_delete_limit(
         &self,
+        access: &Access,
         request: v1::DeleteLimitRequest,
     ) -> Result<v1::DeleteLimitResponse, Failure> {
         let name: LimitName = validate::queue_name("name", &request.name)?;
+        access.check(ADMIN, &name)?;
         match self.handle.call(Command::DeleteLimit(name.clone()), COMMAND_BYTES).await? {
             Ok(Outcome::LimitDeleted) => Ok(v1::DeleteLimitResponse {}),
             Ok(other) => Err(Failure::unexpected(other)),
@@ -71,14 +80,16 @@ impl Rpc {
         &self,
         request: Request<v1::AcquireLimitRequest>,
     ) -> Result<v1::AcquireLimitResponse, Failure> {
+        let access = Access::of(request.extensions());
         let patience = Patience::of(&request);
         let mut command = validate::acquire(request.into_inner())?;
+        let (NodeName::Limit(name) | NodeName::Key(name, _)) = command.node.clone();
+        access.check(ACQUIRE, &name)?;
         if command.wait > Span::ZERO {
             let wait = patience.wait(Duration::from_nanos(command.wait.0));
             command.wait = Span(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX));
             patience.hand_back();
         }
-        let (NodeName::Limit(name) | NodeName::Key(name, _)) = command.node.clone();
         match self.handle.acquire(command, self.shutdown.clone()).await? {
             Ok(Outcome::Acquired(acquired)) => Ok(convert::acquired(acquired)),
             Ok(other) => Err(Failure::unexpected(other)),
@@ -88,10 +99,12 @@ impl Rpc {
 
     pub(super) async fn do_reset_node(
         &self,
+        access: &Access,
         request: v1::ResetNodeRequest,
     ) -> Result<v1::ResetNodeResponse, Failure> {
         let node = validate::reset_node(request)?;
         let (NodeName::Limit(name) | NodeName::Key(name, _)) = node.clone();
+        access.check(ADMIN, &name)?;
         match self.handle.call(Command::ResetNode(node), COMMAND_BYTES).await? {
             Ok(Outcome::NodeReset) => Ok(v1::ResetNodeResponse {}),
             Ok(other) => Err(Failure::unexpected(other)),

@@ -8,9 +8,11 @@ use sluice_engine::{JobId, JobView};
 use sluice_proto::v1;
 
 use super::page_token::JobsToken;
+use super::right::READ;
 use super::status::Failure;
 use super::validate::JobsCall;
 use super::{Rpc, convert, validate};
+use crate::auth::Access;
 
 /// Looks for one page. A rare state in a large queue then takes several pages, some of them empty.
 const MAX_LOOKS: usize = 32;
@@ -22,14 +24,18 @@ const ITEM_BYTES: usize = 5;
 impl Rpc {
     pub(super) async fn do_list_jobs(
         &self,
+        access: &Access,
         request: v1::ListJobsRequest,
     ) -> Result<v1::ListJobsResponse, Failure> {
         let call = validate::jobs_page(request, self.handle.now().wall)?;
+        if let Some(queue) = &call.filter.query.queue {
+            access.check(READ, queue)?;
+        }
         let mut page = Page { room: MAX_PAGE_BYTES, jobs: Vec::new(), next: Some(call.from) };
         for _ in 0..MAX_LOOKS {
             let Some(from) = page.next else { break };
             let wanted = call.limit - page.jobs.len();
-            if wanted == 0 || self.look(&call, from, wanted, &mut page).await?.is_break() {
+            if wanted == 0 || self.look(access, &call, from, wanted, &mut page).await?.is_break() {
                 break;
             }
         }
@@ -40,16 +46,20 @@ impl Rpc {
     /// Adds what one look finds; says whether the page is full.
     async fn look(
         &self,
+        access: &Access,
         call: &JobsCall,
         from: JobId,
         wanted: usize,
         page: &mut Page,
     ) -> Result<ControlFlow<()>, Failure> {
         let query = call.filter.query.clone();
+        let access = access.clone();
         let (found, places) = self
             .handle
             .read_and_locate(move |engine, now| {
-                let found = engine.jobs(&query, from, wanted, now);
+                let mut found = engine.jobs(&query, from, wanted, now);
+                // Of all queues, those that the caller may read.
+                found.jobs.retain(|view| access.may(READ, &view.queue));
                 let ids = found.jobs.iter().map(|view| view.id).collect();
                 (found, ids)
             })

@@ -6,11 +6,9 @@
 use sluice_engine::{BatchName, Cost, JobSpec, QueueName, RequestKey, RetryPatch, Span, Start};
 use xxhash_rust::xxh3::Xxh3;
 
-/// Callers are not told apart yet: all have this name.
-const PRINCIPAL: &str = "";
-
-/// An Enqueue.
+/// An Enqueue. The principal is the caller's name; empty when nobody is asked for one.
 pub(super) fn enqueue(
+    principal: &str,
     queue: &QueueName,
     request_id: &str,
     jobs: &[JobSpec],
@@ -24,19 +22,19 @@ pub(super) fn enqueue(
         content.bytes(batch.as_bytes());
         content.number(*total);
     }
-    RequestKey { id: id("Enqueue", queue, request_id), content: content.0.digest() }
+    RequestKey { id: id(principal, "Enqueue", queue, request_id), content: content.0.digest() }
 }
 
 /// A Drain. Where it is read from is not content.
-pub(super) fn drain(queue: &QueueName, request_id: &str, max_jobs: u32) -> RequestKey {
+pub(super) fn drain(principal: &str, queue: &QueueName, request_id: &str, max_jobs: u32) -> RequestKey {
     let mut content = Content::default();
     content.number(max_jobs.into());
-    RequestKey { id: id("Drain", queue, request_id), content: content.0.digest() }
+    RequestKey { id: id(principal, "Drain", queue, request_id), content: content.0.digest() }
 }
 
-fn id(rpc: &str, queue: &QueueName, request_id: &str) -> u128 {
+fn id(principal: &str, rpc: &str, queue: &QueueName, request_id: &str) -> u128 {
     let mut id = Content::default();
-    for part in [PRINCIPAL, rpc, queue, request_id] {
+    for part in [principal, rpc, queue, request_id] {
         id.bytes(part.as_bytes());
     }
     id.0.digest128()
@@ -144,9 +142,9 @@ mod tests {
     /// On disk: a change here makes servers forget the requests they remember.
     #[test]
     fn hashes_are_what_they_always_were() {
-        let key = enqueue(&queue(), "r", &[job(), JobSpec::default()], &[]);
+        let key = enqueue("", &queue(), "r", &[job(), JobSpec::default()], &[]);
         assert_eq!((key.id, key.content), (ENQUEUE_ID, ENQUEUE_CONTENT));
-        let key = drain(&queue(), "r", 1_000_000);
+        let key = drain("", &queue(), "r", 1_000_000);
         assert_eq!((key.id, key.content), (DRAIN_ID, DRAIN_CONTENT));
     }
 
@@ -156,14 +154,15 @@ mod tests {
     const DRAIN_CONTENT: u64 = 0x2c27ac0713086960;
 
     #[test]
-    fn requests_are_named_by_rpc_queue_and_id() {
+    fn requests_are_named_by_caller_rpc_queue_and_id() {
         let other = QueueName::new("p").unwrap();
         let ids = [
-            id("Enqueue", &queue(), "r"),
-            id("Drain", &queue(), "r"),
-            id("Enqueue", &other, "r"),
-            id("Enqueue", &queue(), "s"),
-            id("Enqueue", &QueueName::new("qr").unwrap(), ""),
+            id("", "Enqueue", &queue(), "r"),
+            id("mailer", "Enqueue", &queue(), "r"),
+            id("", "Drain", &queue(), "r"),
+            id("", "Enqueue", &other, "r"),
+            id("", "Enqueue", &queue(), "s"),
+            id("", "Enqueue", &QueueName::new("qr").unwrap(), ""),
         ];
         for (i, id) in ids.iter().enumerate() {
             assert!(ids[..i].iter().all(|other| other != id));
@@ -193,7 +192,7 @@ mod tests {
             .map(|change| {
                 let mut job = job();
                 change(&mut job);
-                enqueue(&queue(), "r", &[job], &[]).content
+                enqueue("", &queue(), "r", &[job], &[]).content
             })
             .collect();
         for (i, content) in contents.iter().enumerate() {

@@ -5,16 +5,22 @@ use std::vec;
 use sluice_engine::{Ack, Command, ItemRefusal, Nacked, Outcome};
 use sluice_proto::v1;
 
+use super::right::CONSUME;
 use super::status::Failure;
 use super::validate::JobRef;
 use super::{Rpc, convert, validate};
+use crate::auth::Access;
 
 /// What an item takes in memory besides its text and result.
 const ITEM_BYTES: usize = 64;
 
 impl Rpc {
-    pub(super) async fn do_ack(&self, request: v1::AckRequest) -> Result<v1::AckResponse, Failure> {
-        let (jobs, items) = split(validate::acks(request)?);
+    pub(super) async fn do_ack(
+        &self,
+        access: &Access,
+        request: v1::AckRequest,
+    ) -> Result<v1::AckResponse, Failure> {
+        let (jobs, items) = split(self.only_allowed(access, validate::acks(request)?).await?);
         let bytes = items.iter().map(|ack| ITEM_BYTES + result_bytes(ack)).sum();
         let results = match items.is_empty() {
             true => Vec::new(),
@@ -29,8 +35,12 @@ impl Rpc {
         Ok(v1::AckResponse { results })
     }
 
-    pub(super) async fn do_nack(&self, request: v1::NackRequest) -> Result<v1::NackResponse, Failure> {
-        let (jobs, items) = split(validate::nacks(request)?);
+    pub(super) async fn do_nack(
+        &self,
+        access: &Access,
+        request: v1::NackRequest,
+    ) -> Result<v1::NackResponse, Failure> {
+        let (jobs, items) = split(self.only_allowed(access, validate::nacks(request)?).await?);
         let error_bytes =
             |nack: &sluice_engine::Nack| nack.error.as_ref().map_or(0, |e| e.code.len() + e.message.len());
         let bytes = items.iter().map(|nack| ITEM_BYTES + error_bytes(nack)).sum();
@@ -47,9 +57,10 @@ impl Rpc {
 
     pub(super) async fn do_extend_lease(
         &self,
+        access: &Access,
         request: v1::ExtendLeaseRequest,
     ) -> Result<v1::ExtendLeaseResponse, Failure> {
-        let (jobs, items) = split(validate::extensions(request)?);
+        let (jobs, items) = split(self.only_allowed(access, validate::extensions(request)?).await?);
         let bytes = items.len() * ITEM_BYTES;
         let results = match items.is_empty() {
             true => Vec::new(),
@@ -67,6 +78,27 @@ impl Rpc {
             })
             .collect();
         Ok(v1::ExtendLeaseResponse { results })
+    }
+}
+
+impl Rpc {
+    /// The items of a request; those about jobs that its caller may not settle are about no job.
+    async fn only_allowed<T>(
+        &self,
+        access: &Access,
+        mut items: Vec<(JobRef, Option<T>)>,
+    ) -> Result<Vec<(JobRef, Option<T>)>, Failure> {
+        if access.may_everywhere(CONSUME) {
+            return Ok(items);
+        }
+        let ids = items.iter().filter_map(|(job, _)| job.id).collect();
+        let allowed = self.allowed(access, CONSUME, ids).await?;
+        for (job, item) in &mut items {
+            if !job.id.is_some_and(|id| allowed.has(id)) {
+                (job.id, *item) = (None, None);
+            }
+        }
+        Ok(items)
     }
 }
 

@@ -14,6 +14,7 @@ use sluice_engine::{Full, ItemRefusal, JobState, QueueName, Refusal};
 use sluice_proto::v1;
 use tonic::Code;
 
+use crate::auth::Rights;
 use crate::rpc::convert;
 use crate::rpc::text::cut;
 use crate::rpc::validate::WrongField;
@@ -35,6 +36,12 @@ pub(crate) enum Failure {
     RequestMalformed(String),
     /// There is no such rpc.
     UnknownMethod,
+    /// Nobody knows who the caller is.
+    Unauthenticated,
+    /// The caller has none of these rights on what it named, whether that exists or not.
+    PermissionDenied(Rights),
+    /// The caller's rights changed while a stream went on.
+    RightsChanged,
     /// There is no such queue.
     QueueNotFound(String),
     /// There is no such job.
@@ -127,6 +134,8 @@ const STORAGE_RETRY: Duration = Duration::from_secs(5);
 const QUEUES_RETRY: Duration = Duration::from_secs(60);
 /// What is remembered is forgotten in time.
 const MEMORY_RETRY: Duration = Duration::from_secs(60);
+/// The new rights are known already: a caller may begin anew.
+const RIGHTS_RETRY: Duration = Duration::from_millis(100);
 /// Bytes of a message: it travels twice, as text and in the details.
 const MAX_MESSAGE_BYTES: usize = 512;
 
@@ -139,6 +148,9 @@ impl Failure {
             Failure::RequestTooLarge => (InvalidArgument, "REQUEST_TOO_LARGE", None),
             Failure::RequestMalformed(_) => (InvalidArgument, "REQUEST_MALFORMED", None),
             Failure::UnknownMethod => (Unimplemented, "UNKNOWN_METHOD", None),
+            Failure::Unauthenticated => (Unauthenticated, "UNAUTHENTICATED", None),
+            Failure::PermissionDenied(_) => (PermissionDenied, "PERMISSION_DENIED", None),
+            Failure::RightsChanged => (Unavailable, "RIGHTS_CHANGED", Some(RIGHTS_RETRY)),
             Failure::QueueNotFound(_) => (NotFound, "QUEUE_NOT_FOUND", None),
             Failure::JobNotFound(_) => (NotFound, "JOB_NOT_FOUND", None),
             Failure::DrainNotFound(_) => (NotFound, "DRAIN_NOT_FOUND", None),
@@ -185,6 +197,13 @@ impl Failure {
             Failure::RequestIdReused => "request_id came before with other content",
             Failure::RequestTooLarge => "the request has more than 4 MiB",
             Failure::UnknownMethod => "there is no such rpc, or not this encoding of it",
+            Failure::Unauthenticated => {
+                "send `authorization: Bearer TOKEN` with a token that is known, or a certificate"
+            }
+            Failure::PermissionDenied(any_of) => {
+                return Cow::Owned(format!("needs the right {any_of} on what is named"));
+            }
+            Failure::RightsChanged => "your rights were changed: begin anew",
             Failure::QueueNotFound(_) => "there is no such queue",
             Failure::JobNotFound(_) => "there is no such job",
             Failure::DrainNotFound(_) => "the drained set is gone",
@@ -265,7 +284,10 @@ impl Failure {
 
     /// The engine or the writer gave an outcome of another call.
     pub(crate) fn unexpected(outcome: impl std::fmt::Debug) -> Failure {
-        tracing::error!(?outcome, "an outcome that does not fit its command");
+        // Of which kind alone: there may be payloads and keys in it.
+        let mut kind = KindName::default();
+        let _ = write!(kind, "{outcome:?}");
+        tracing::error!(outcome = kind.0, "an outcome that does not fit its command");
         Failure::Internal
     }
 
@@ -288,6 +310,18 @@ impl Failure {
             message: self.message().into_owned(),
             retry_after: kind.retry_after.map(convert::std_duration),
         }
+    }
+}
+
+/// Takes what something calls itself, and nothing of what it holds.
+#[derive(Default)]
+struct KindName(String);
+
+impl std::fmt::Write for KindName {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        let end = text.find(['(', '{', '[', '"']);
+        self.0.push_str(text[..end.unwrap_or(text.len())].trim_end());
+        if end.is_some() { Err(std::fmt::Error) } else { Ok(()) }
     }
 }
 
@@ -340,6 +374,19 @@ mod tests {
         assert_eq!(failure.message(), "queue must not be empty; jobs must not be empty");
         let error = failure.enqueue_error();
         assert_eq!((error.code, &*error.reason, error.retry_after), (3, "INVALID_FIELDS", None));
+    }
+
+    #[test]
+    fn only_the_kind_of_what_is_unexpected_is_told() {
+        let kind = |what: &dyn std::fmt::Debug| {
+            let mut kind = KindName::default();
+            let _ = write!(kind, "{what:?}");
+            kind.0
+        };
+        assert_eq!(kind(&Some("payload")), "Some");
+        assert_eq!(kind(&WrongField { path: "payload".to_owned(), what: String::new() }), "WrongField");
+        assert_eq!(kind(&"payload"), "");
+        assert_eq!(kind(&format_args!("3 results for 4 items")), "3 results for 4 items");
     }
 
     #[test]

@@ -9,9 +9,11 @@ use sluice_engine::bound::MAX_SWEEP_JOBS;
 use sluice_engine::{Answer, Command, JobId, Outcome, Requeue, Sweep};
 use sluice_proto::v1;
 
+use super::right::ADMIN;
 use super::status::Failure;
 use super::validate::SweepCall;
 use super::{Rpc, validate};
+use crate::auth::Access;
 use crate::writer::CallError;
 
 /// What a command holds in memory besides its jobs.
@@ -26,9 +28,11 @@ const LOOK_WITH_BODIES: usize = 1_000;
 impl Rpc {
     pub(super) async fn do_requeue_jobs(
         &self,
+        access: &Access,
         request: v1::RequeueJobsRequest,
     ) -> Result<v1::RequeueJobsResponse, Failure> {
         let call = validate::requeue(request, self.handle.now().wall)?;
+        access.check(ADMIN, &call.queue)?;
         let jobs = self.find(&call).await?;
         if call.dry_run || jobs.is_empty() {
             return Ok(v1::RequeueJobsResponse { requeued_jobs: jobs.len() as u64 });
@@ -42,9 +46,11 @@ impl Rpc {
 
     pub(super) async fn do_purge_jobs(
         &self,
+        access: &Access,
         request: v1::PurgeJobsRequest,
     ) -> Result<v1::PurgeJobsResponse, Failure> {
         let call = validate::purge(request, self.handle.now().wall)?;
+        access.check(ADMIN, &call.queue)?;
         let jobs = self.find(&call).await?;
         if call.dry_run {
             return Ok(v1::PurgeJobsResponse { purged_jobs: jobs.len() as u64 });

@@ -7,6 +7,7 @@ mod drain;
 mod enqueue;
 mod lease;
 mod operator;
+mod right;
 mod room;
 mod watch;
 mod work;
@@ -40,6 +41,10 @@ impl Server {
     }
 
     async fn start_with(settings: RpcSettings) -> Server {
+        Server::start_for(settings, Auth::open()).await
+    }
+
+    async fn start_for(settings: RpcSettings, auth: Auth) -> Server {
         let config = EngineConfig { strict_queues: settings.strict_queues, ..Default::default() };
         let store = Memory::new();
         let opened = store.clone();
@@ -53,7 +58,7 @@ impl Server {
         writer.ready().await.unwrap();
         let shutdown = CancellationToken::new();
         let (service, health) =
-            service(handle, settings, crate::load::Load::default(), shutdown.clone()).await;
+            service(handle, settings, auth, crate::load::Load::default(), shutdown.clone()).await;
         let queues = QueueServiceClient::new(service.clone());
         let admin = AdminServiceClient::new(service.clone());
         Server { service, queues, admin, health, store, shutdown, _writer: writer }

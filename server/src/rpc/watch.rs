@@ -9,10 +9,12 @@ use sluice_proto::v1;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::right::READ;
 use super::service::Messages;
 use super::status::Failure;
 use super::validate::{StatusCall, WatchCall};
 use super::{Rpc, convert, validate};
+use crate::auth::Access;
 
 /// The longest silence on a stream, unless less was asked for: so a watcher knows that it still watches.
 const MAX_SILENCE: Duration = Duration::from_secs(5);
@@ -20,9 +22,11 @@ const MAX_SILENCE: Duration = Duration::from_secs(5);
 impl Rpc {
     pub(super) async fn do_get_queue_status(
         &self,
+        access: &Access,
         request: v1::GetQueueStatusRequest,
     ) -> Result<v1::GetQueueStatusResponse, Failure> {
         let StatusCall { queue, key } = validate::status(request)?;
+        access.check(READ, &queue)?;
         let status = match key.is_empty() {
             true => self.shown(&queue, self.status_now(&queue).await?.as_ref())?,
             false => self.key_status(&queue, key).await?,
@@ -32,9 +36,11 @@ impl Rpc {
 
     pub(super) async fn do_watch_queue(
         &self,
+        access: &Access,
         request: v1::WatchQueueRequest,
     ) -> Result<Messages<v1::WatchQueueResponse>, Failure> {
         let WatchCall { queue, min_interval } = validate::watch(request)?;
+        access.check(READ, &queue)?;
         let changes = self.handle.watch(queue.clone()).await?;
         if self.settings.strict_queues && changes.borrow().is_none() {
             return Err(Failure::QueueNotFound(queue.to_string()));

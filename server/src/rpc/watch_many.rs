@@ -10,11 +10,13 @@ use sluice_proto::v1;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::right::READ;
 use super::service::Messages;
 use super::status::Failure;
 use super::validate::WatchManyCall;
 use super::watch::due;
 use super::{Rpc, convert, validate};
+use crate::auth::Access;
 
 /// Queues of one message: with all its error codes a status has 10 KiB at most, so they fit an answer.
 const MAX_QUEUES_PER_MESSAGE: usize = 256;
@@ -22,6 +24,7 @@ const MAX_QUEUES_PER_MESSAGE: usize = 256;
 impl Rpc {
     pub(super) async fn do_watch_queues(
         &self,
+        access: &Access,
         request: v1::WatchQueuesRequest,
     ) -> Result<Messages<v1::WatchQueuesResponse>, Failure> {
         let WatchManyCall { pattern, min_interval } = validate::watch_many(request)?;
@@ -29,6 +32,7 @@ impl Rpc {
         let through = *changes.borrow();
         let watcher = Watcher {
             rpc: self.clone(),
+            access: access.clone(),
             pattern,
             min_interval,
             changes,
@@ -51,6 +55,7 @@ impl Rpc {
 /// One who watches.
 struct Watcher {
     rpc: Rpc,
+    access: Access,
     pattern: Box<str>,
     min_interval: Duration,
     changes: watch::Receiver<u64>,
@@ -154,7 +159,10 @@ impl Watcher {
         found: impl Iterator<Item = (QueueName, Option<QueueStatus>)>,
     ) -> v1::WatchQueuesResponse {
         let mut message = v1::WatchQueuesResponse::default();
-        for (name, status) in found.filter(|(name, _)| is_like(&self.pattern, name)) {
+        for (name, status) in found {
+            if !is_like(&self.pattern, &name) || !self.access.may(READ, &name) {
+                continue;
+            }
             self.shown.retain(|shown| *shown != name);
             match status {
                 Some(status) => {

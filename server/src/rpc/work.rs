@@ -19,9 +19,11 @@ use tonic::{Request, Status, Streaming};
 
 use self::holding::Holding;
 use super::lease::MAX_JOBS_BYTES;
+use super::right::CONSUME;
 use super::service::Messages;
 use super::status::{Failure, adopt};
 use super::{Rpc, validate};
+use crate::auth::Access;
 use crate::layer::{Charge, InFlight};
 use crate::writer::{CallError, Delivery, Returned};
 
@@ -32,6 +34,7 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 
 impl Rpc {
     pub(super) fn do_work(&self, request: Request<Streaming<v1::WorkRequest>>) -> Messages<v1::WorkResponse> {
+        let access = Access::of(request.extensions());
         let charge = request.extensions().get::<Charge>().cloned();
         let in_flight = request.extensions().get::<InFlight>().cloned();
         let mut looks = tokio::time::interval(LOOK);
@@ -39,6 +42,7 @@ impl Rpc {
         let work = Work {
             holding: Holding::new(self.handle.clone()),
             rpc: self.clone(),
+            access,
             charge,
             in_flight,
             asked: request.into_inner(),
@@ -72,6 +76,7 @@ type Leasing = BoxFuture<'static, Result<Result<Delivery, Refusal>, CallError>>;
 /// One worker.
 struct Work {
     rpc: Rpc,
+    access: Access,
     charge: Option<Charge>,
     in_flight: Option<InFlight>,
     asked: Streaming<v1::WorkRequest>,
@@ -205,18 +210,18 @@ impl Work {
             }
             Some(Asked::Acks(acks)) => {
                 let leases = leases(acks.acks.iter().map(|ack| (&ack.job_id, ack.lease_token)));
-                let answer = self.rpc.do_ack(acks).await?;
+                let answer = self.rpc.do_ack(&self.access, acks).await?;
                 self.holding.settle(&leases);
                 Ok(Some(Told::Acks(answer)))
             }
             Some(Asked::Nacks(nacks)) => {
                 let leases = leases(nacks.nacks.iter().map(|nack| (&nack.job_id, nack.lease_token)));
-                let answer = self.rpc.do_nack(nacks).await?;
+                let answer = self.rpc.do_nack(&self.access, nacks).await?;
                 self.holding.settle(&leases);
                 Ok(Some(Told::Nacks(answer)))
             }
             Some(Asked::Extends(extends)) => {
-                Ok(Some(Told::Extends(self.rpc.do_extend_lease(extends).await?)))
+                Ok(Some(Told::Extends(self.rpc.do_extend_lease(&self.access, extends).await?)))
             }
             None => Err(validate::out_of_turn("message", "must be said")),
         }
@@ -225,6 +230,7 @@ impl Work {
     async fn start(&mut self, start: v1::WorkStart) -> Result<(), Failure> {
         let (lease, credit) = validate::work_start(start, MAX_JOBS_BYTES)?;
         let queue = lease.queue.clone();
+        self.access.check(CONSUME, &queue)?;
         if self.rpc.settings.strict_queues && self.rpc.status_now(&queue).await?.is_none() {
             return Err(Failure::QueueNotFound(queue.to_string()));
         }

@@ -105,6 +105,9 @@ fn details(failure: &Failure) -> ErrorDetails {
         | Failure::RequestMalformed(_)
         | Failure::BackupTooSlow
         | Failure::UnknownMethod
+        | Failure::Unauthenticated
+        | Failure::PermissionDenied(_)
+        | Failure::RightsChanged
         | Failure::Starting
         | Failure::Overloaded
         | Failure::Stopping
@@ -157,6 +160,9 @@ mod tests {
             Failure::RequestTooLarge,
             Failure::RequestMalformed(name()),
             Failure::UnknownMethod,
+            Failure::Unauthenticated,
+            Failure::PermissionDenied(crate::auth::Rights::all()),
+            Failure::RightsChanged,
             Failure::QueueNotFound(name()),
             Failure::JobNotFound(name()),
             Failure::DrainNotFound(name()),

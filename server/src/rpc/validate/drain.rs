@@ -20,7 +20,7 @@ pub(in crate::rpc) struct DrainCall {
 }
 
 /// What to take out.
-pub(in crate::rpc) fn drain(request: v1::DrainRequest) -> Result<DrainCall, Failure> {
+pub(in crate::rpc) fn drain(request: v1::DrainRequest, principal: &str) -> Result<DrainCall, Failure> {
     let mut fields = Fields::default();
     let queue = fields.queue(Path::new("queue"), &request.queue);
     let id_at = Path::new("request_id");
@@ -30,7 +30,7 @@ pub(in crate::rpc) fn drain(request: v1::DrainRequest) -> Result<DrainCall, Fail
     let request_id = fields.request_id(id_at, &request.request_id);
     let max_jobs = fields.number(Path::new("max_jobs"), request.max_jobs, 1..=MAX_BULK_JOBS, MAX_BULK_JOBS);
     let command = queue.zip(max_jobs).zip(request_id).map(|((queue, max_jobs), ())| Drain {
-        request: request_key::drain(&queue, &request.request_id, max_jobs),
+        request: request_key::drain(principal, &queue, &request.request_id, max_jobs),
         queue,
         max_jobs,
     });
@@ -55,7 +55,7 @@ mod tests {
     }
 
     fn wrong(request: v1::DrainRequest) -> Vec<String> {
-        match drain(request) {
+        match drain(request, "") {
             Err(Failure::Fields(wrong)) => wrong.into_iter().map(|w| w.path).collect(),
             other => panic!("not about fields: {other:?}"),
         }
@@ -63,15 +63,15 @@ mod tests {
 
     #[test]
     fn drain_begins_at_the_beginning_unless_told() {
-        let made = drain(request()).unwrap();
+        let made = drain(request(), "").unwrap();
         assert_eq!((made.from, made.command.max_jobs), (0, 1_000_000));
         let page_token = DrainToken::new(made.command.request.id, 77).write();
-        assert_eq!(drain(v1::DrainRequest { page_token, ..request() }).unwrap().from, 77);
+        assert_eq!(drain(v1::DrainRequest { page_token, ..request() }, "").unwrap().from, 77);
     }
 
     #[test]
     fn token_of_another_set_is_refused() {
-        let other = drain(v1::DrainRequest { request_id: "s".to_owned(), ..request() }).unwrap();
+        let other = drain(v1::DrainRequest { request_id: "s".to_owned(), ..request() }, "").unwrap();
         let page_token = DrainToken::new(other.command.request.id, 77).write();
         assert_eq!(wrong(v1::DrainRequest { page_token, ..request() }), ["page_token"]);
         assert_eq!(wrong(v1::DrainRequest { page_token: "77".to_owned(), ..request() }), ["page_token"]);
@@ -84,6 +84,6 @@ mod tests {
         assert_eq!(wrong(v1::DrainRequest { request_id: "r".repeat(37), ..request() }), ["request_id"]);
         assert_eq!(wrong(v1::DrainRequest { max_jobs: Some(0), ..request() }), ["max_jobs"]);
         assert_eq!(wrong(v1::DrainRequest { max_jobs: Some(1_000_001), ..request() }), ["max_jobs"]);
-        assert!(drain(v1::DrainRequest { max_jobs: Some(1_000_000), ..request() }).is_ok());
+        assert!(drain(v1::DrainRequest { max_jobs: Some(1_000_000), ..request() }, "").is_ok());
     }
 }

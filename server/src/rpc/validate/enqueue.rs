@@ -14,6 +14,7 @@ use crate::rpc::status::Failure;
 /// Jobs to put in.
 pub(in crate::rpc) fn enqueue(
     request: v1::EnqueueRequest,
+    principal: &str,
     max_payload_bytes: usize,
     now: WallTime,
 ) -> Result<Enqueue, Failure> {
@@ -29,7 +30,7 @@ pub(in crate::rpc) fn enqueue(
         let (queue, jobs, batch_totals) = (queue?, jobs?, totals?);
         request_id?;
         let said = (!request.request_id.is_empty()).then_some(&*request.request_id);
-        let request = said.map(|id| request_key::enqueue(&queue, id, &jobs, &batch_totals));
+        let request = said.map(|id| request_key::enqueue(principal, &queue, id, &jobs, &batch_totals));
         Some(Enqueue { queue, jobs, request, batch_totals, wait: wait?.unwrap_or(Span::ZERO) })
     })();
     fields.made(made)
@@ -77,7 +78,7 @@ mod tests {
     }
 
     fn wrong(request: v1::EnqueueRequest) -> Vec<String> {
-        match enqueue(request, 1_024, NOW) {
+        match enqueue(request, "", 1_024, NOW) {
             Err(Failure::Fields(wrong)) => wrong.into_iter().map(|w| w.path).collect(),
             other => panic!("not about fields: {other:?}"),
         }
@@ -85,10 +86,10 @@ mod tests {
 
     #[test]
     fn request_without_id_is_not_remembered() {
-        let made = enqueue(request(), 1_024, NOW).unwrap();
+        let made = enqueue(request(), "", 1_024, NOW).unwrap();
         assert_eq!((&*made.queue, made.jobs.len(), made.request), ("q", 1, None));
         let named = v1::EnqueueRequest { request_id: "r".to_owned(), ..request() };
-        assert!(enqueue(named, 1_024, NOW).unwrap().request.is_some());
+        assert!(enqueue(named, "", 1_024, NOW).unwrap().request.is_some());
     }
 
     #[test]
