@@ -3,6 +3,8 @@
 //! hyper is driven directly: tonic's server hides when a connection ends and how. Nothing here knows what
 //! the service answers.
 
+mod preface;
+
 use std::convert::Infallible;
 use std::pin::pin;
 use std::time::Duration;
@@ -22,6 +24,7 @@ use tracing::debug;
 use crate::auth::ClientCertificate;
 use crate::listener::{Connection, Listener};
 use crate::tls::{Port, Secured, Tls};
+use preface::Begun;
 
 /// Streams of a connection that may be open: without it, one caller could open any number.
 const MAX_STREAMS: u32 = 1_024;
@@ -42,8 +45,8 @@ const MAX_HEADER_BYTES: u32 = 16 << 10;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// and has so long to answer.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// A connection must begin to speak within this, or it only holds a place.
-const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection must have said within this that it speaks HTTP/2, or it only holds a place.
+const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Serves until `stopping`, then takes nothing new, lets calls finish for `grace`, and cuts what is left.
 pub async fn serve<S>(
@@ -91,13 +94,6 @@ where
 {
     let peer = connection.peer();
     let mut origin = Origin { info: connection.connect_info(), certificate: None };
-    let begun = tokio::select! {
-        begun = timeout(FIRST_BYTE_TIMEOUT, connection.speaks()) => begun.unwrap_or(false),
-        () = stopping.cancelled() => false,
-    };
-    if !begun {
-        return;
-    }
     let secured = tokio::select! {
         secured = Secured::accept(connection, tls.as_ref(), Port::Grpc) => secured,
         () = stopping.cancelled() => return,
@@ -107,6 +103,15 @@ where
         Err(error) => return debug!(%peer, %error, "no TLS"),
     };
     origin.certificate = connection.certificate();
+    let begun = tokio::select! {
+        begun = timeout(PREFACE_TIMEOUT, Begun::read(connection)) => begun,
+        () = stopping.cancelled() => return,
+    };
+    let connection = match begun {
+        Ok(Ok(begun)) => begun,
+        Ok(Err(error)) => return debug!(%peer, %error, "connection that said nothing to the purpose"),
+        Err(_) => return debug!(%peer, "connection that did not begin in time"),
+    };
     let service = service.map_request(move |request| arrived(request, &origin));
     let speaking = settings().serve_connection(TokioIo::new(connection), TowerToHyperService::new(service));
     let mut speaking = pin!(speaking);

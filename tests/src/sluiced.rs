@@ -268,6 +268,12 @@ impl Sluiced {
         times.sum()
     }
 
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.listen
+    }
+
     /// Its process, which runs.
     #[must_use]
     pub fn pid(&self) -> Pid {

@@ -29,11 +29,6 @@ impl Connection {
         self.peer
     }
 
-    /// Waits until the other end says something, and leaves it to be read. False when it never will.
-    pub async fn speaks(&self) -> bool {
-        self.stream.peek(&mut [0]).await.is_ok_and(|bytes| bytes > 0)
-    }
-
     #[cfg(test)]
     pub(super) fn nodelay(&self) -> io::Result<bool> {
         self.stream.nodelay()

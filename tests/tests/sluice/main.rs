@@ -35,6 +35,7 @@ mod filter;
 mod fleet;
 mod fuzz;
 mod hint;
+mod hostile;
 mod idempotency;
 mod idle;
 mod inbox;
