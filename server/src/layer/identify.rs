@@ -2,6 +2,7 @@
 //! connection. Whoever is nobody, or may never do such a thing, gets no further. Streams end when what their
 //! caller may do changes.
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::FutureExt;
@@ -14,11 +15,9 @@ use super::caller::Caller;
 use super::ending::Ending;
 use super::notice::Notice;
 use super::{is_health, refuse};
-use crate::auth::{Access, Auth, Credential, Ended};
+use crate::auth::{Access, Auth, Credential, Ended, Right};
 use crate::rpc::right::{Need, is_stream, need};
 use crate::rpc::status::Failure;
-
-use std::sync::Arc;
 
 /// Lets nobody in whom it does not know.
 #[derive(Clone)]
@@ -50,7 +49,7 @@ impl<S> IdentifyService<S> {
             Some(Need::Right(any_of)) if access.may_somewhere(any_of) => Ok(access),
             Some(Need::Right(any_of)) => Err(Failure::PermissionDenied(any_of)),
             // What nobody has thought of is nobody's right.
-            None => Err(Failure::PermissionDenied(crate::auth::Right::Admin.into())),
+            None => Err(Failure::PermissionDenied(Right::Admin.into())),
         }
     }
 }
