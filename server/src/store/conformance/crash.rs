@@ -7,11 +7,13 @@ use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use sluice_engine::{Answer, Command, Now};
+use sluice_engine::{
+    Answer, Command, JobSpec, Lease, NodeSettings, Now, PutQueue, QueuePatch, Span, Unit, Window, WindowKind,
+};
 
 use super::picture::Picture;
 use super::rig::{Rig, SPAWNING, Subject};
-use super::workload::{Workload, probe};
+use super::workload::{Workload, enqueue, probe, queue};
 use crate::os;
 use crate::store::StoreError;
 use crate::store::durable::{Step, Steps};
@@ -183,4 +185,54 @@ fn crash_at_any_step_of_moving_home_loses_and_doubles_nothing() {
         expected.assert_answers(&mut rig, &format!("after {end}"));
     }
     assert!(reached >= 2 * kinds, "only {reached} crashes");
+}
+
+/// Ends the work of the thread that moves jobs, at a step.
+struct StopAt(Step);
+
+impl Steps for StopAt {
+    fn reach(&self, step: Step) -> Result<(), StoreError> {
+        if step == self.0 { Err(StoreError::Unusable("stopped".to_owned())) } else { Ok(()) }
+    }
+}
+
+/// From the note on a start reads the segment no more, and nothing but the log knows what went through limits.
+#[test]
+fn limits_keep_what_went_through_them_when_the_end_comes_right_after_the_note() {
+    let dir = tempfile::tempdir().unwrap();
+    let stopping = Subject::at(&dir.path().join("store"), Some(Arc::new(StopAt(Step::NotedSynced))));
+    let mut rig = stopping.start(Rig::dawn()).unwrap();
+    let window =
+        Window { kind: WindowKind::Quota, amount: 5, period: Span::from_secs(86_400), unit: Unit::Jobs };
+    let node = NodeSettings { windows: vec![window], ..NodeSettings::default() };
+    let patch = QueuePatch { node: Some(node), ..QueuePatch::default() };
+    rig.apply(Command::PutQueue(PutQueue { name: queue("alpha"), patch, version: None })).unwrap();
+    rig.apply(enqueue("alpha", vec![JobSpec::default(); 10])).unwrap();
+    rig.apply(lease("alpha")).unwrap();
+    for _ in 0..12 {
+        let payload = vec![7; 32 << 10].into();
+        rig.apply(enqueue("beta", vec![JobSpec { payload, ..JobSpec::default() }])).unwrap();
+    }
+    let picture = Picture::take(&rig, &[]);
+    assert_eq!(picture.nodes.len(), 1);
+    while let Ok(upkeep) = rig.store.upkeep(rig.engine.ledger(), rig.now) {
+        if !upkeep.mutations.is_empty() {
+            rig.store.commit(rig.now, &upkeep.mutations).unwrap();
+        }
+        std::thread::yield_now();
+    }
+    let now = rig.stop(false);
+    let rig = Subject::at(stopping.dir(), None).start(now).unwrap();
+    Picture::take(&rig, &[]).assert_is(&picture, "after the note");
+}
+
+fn lease(name: &str) -> Command {
+    Command::Lease(Lease {
+        queue: queue(name),
+        max_jobs: 10,
+        max_bytes: usize::MAX,
+        lease_duration: None,
+        wait: Span::ZERO,
+        worker: "w".into(),
+    })
 }

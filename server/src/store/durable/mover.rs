@@ -59,13 +59,15 @@ pub(super) struct Mover {
 enum Phase {
     /// Nothing.
     Idle,
+    /// What limits know is said again, from this node on: some of it follows from this segment alone, and once it is
+    /// noted that the segment is home, a start does not read it any more.
+    Telling { handing: Handing, next_node: Option<u32> },
     /// Its jobs are handed over.
     Handing(Handing),
     /// All is handed over; jobs born up to this one.
     Waiting { born_through: u64 },
-    /// It is home, and its retirement is to be committed; before that, what limits know from this node on is said
-    /// again, for some of it follows from this segment alone.
-    Retiring { segment: u64, next_node: Option<u32>, is_told: bool, born_through: u64 },
+    /// It is home, and its retirement is to be committed.
+    Retiring { segment: u64, is_told: bool, born_through: u64 },
 }
 
 impl Mover {
@@ -157,7 +159,7 @@ impl Mover {
             match self.reports.try_recv() {
                 Ok(Report::AtRest(resting)) => self.resting.extend(resting),
                 Ok(Report::Read(mentions)) => {
-                    if let Phase::Handing(handing) = &mut self.phase {
+                    if let Phase::Handing(handing) | Phase::Telling { handing, .. } = &mut self.phase {
                         handing.mentions = Some(mentions);
                     }
                 }
@@ -166,27 +168,20 @@ impl Mover {
                         Phase::Waiting { born_through } => born_through,
                         _ => 0,
                     };
-                    self.phase =
-                        Phase::Retiring { segment, next_node: Some(0), is_told: false, born_through };
+                    self.phase = Phase::Retiring { segment, is_told: false, born_through };
                 }
                 Ok(Report::Failed(error)) => return Err(error),
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => return Err(gone()),
             }
         }
-        if let Phase::Retiring { segment, next_node, is_told, .. } = &mut self.phase
+        if let Phase::Retiring { segment, is_told, .. } = &mut self.phase
             && !*is_told
         {
-            if let Some(first) = *next_node {
-                (upkeep.mutations, *next_node) = ledger.node_states(first, MAX_NODES_RESTATED, now.engine);
-            }
-            if next_node.is_none() {
-                *is_told = true;
-                upkeep.mutations.push(Mutation::Retired { segment: *segment });
-            } else {
-                upkeep.more = true;
-            }
+            *is_told = true;
+            upkeep.mutations.push(Mutation::Retired { segment: *segment });
         }
+        self.tell(ledger, now, upkeep);
         let count = self.resting.len().min(MAX_AT_REST);
         for rest in self.resting.drain(..count) {
             // It may have begun a new life meanwhile.
@@ -204,8 +199,23 @@ impl Mover {
             return Ok(());
         }
         let Some((segment, closed)) = log.oldest_closed() else { return Ok(()) };
-        self.phase = Phase::Handing(Handing::new(segment.number(), segment.born()));
+        let handing = Handing::new(segment.number(), segment.born());
+        self.phase = Phase::Telling { handing, next_node: Some(0) };
         self.give(Order::Begin(closed)).map(drop)
+    }
+
+    /// Says a bit of what limits know. What was said the last time is durable by now: it went with the group since.
+    fn tell(&mut self, ledger: &Ledger, now: Now, upkeep: &mut Upkeep) {
+        self.phase = match std::mem::replace(&mut self.phase, Phase::Idle) {
+            Phase::Telling { handing, next_node: Some(first) } => {
+                let (states, next_node) = ledger.node_states(first, MAX_NODES_RESTATED, now.engine);
+                upkeep.mutations.extend(states);
+                upkeep.more = true;
+                Phase::Telling { handing, next_node }
+            }
+            Phase::Telling { handing, next_node: None } => Phase::Handing(handing),
+            other => other,
+        };
     }
 
     /// The retirement of a segment is durable, and its file goes.
