@@ -65,6 +65,7 @@ mod shared_limit;
 mod sms;
 mod statistic;
 mod stream;
+mod telegram;
 mod update;
 mod watch;
 mod watch_gone;

@@ -232,7 +232,8 @@ async fn s3_3_high_normal_and_low_share_a_rate_by_their_age() {
         let turns: Vec<usize> = (0..went.len()).filter(|at| went[*at].0 == *priority).collect();
         assert!(turns[0] <= most, "nothing of {priority} until {}", turns[0]);
         for turn in turns.windows(2) {
-            let (passed, took) = (turn[1] - turn[0], went[turn[1]].1.duration_since(went[turn[0]].1).unwrap());
+            let (passed, took) =
+                (turn[1] - turn[0], went[turn[1]].1.duration_since(went[turn[0]].1).unwrap());
             assert!(passed <= most, "{passed} went between two of {priority}: low ones are not starved");
             let is_alone = went[turn[1]..].iter().all(|(other, _)| *other != HIGH);
             assert!(is_alone || took + spec::TICK >= steps, "two of {priority} within {took:?}");
