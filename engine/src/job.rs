@@ -437,4 +437,10 @@ impl JobSpec {
     pub fn bytes(&self) -> u32 {
         u32::try_from(self.payload.len() + self.attributes.bytes()).unwrap_or(u32::MAX)
     }
+
+    /// How urgent it will be, which is not what it says when it bypasses limits.
+    #[must_use]
+    pub fn urgency(&self) -> Priority {
+        if self.bypass_limits { Priority::HIGHEST } else { self.priority }
+    }
 }

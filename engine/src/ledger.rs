@@ -18,7 +18,7 @@ use std::sync::Arc;
 use crate::bound::{MAX_ATTEMPT_ERROR_BYTES, MAX_ATTEMPT_HISTORY, MAX_ERROR_CODES};
 use crate::command::RequestKey;
 use crate::id::{JobId, LeaseToken, QueueId};
-use crate::job::{Attempt, Cost, Detail, Due, JobError, JobRecord, JobSpec, JobState, Priority, Start};
+use crate::job::{Attempt, Cost, Detail, Due, JobError, JobRecord, JobSpec, JobState, Start};
 use crate::ledger::batches::{BatchId, Batches};
 pub use crate::ledger::flow::{
     Adaptation, Breaker, BreakerState, Feedback, Meter, NodeState, Phase, Quota, Trace, Turn,
@@ -658,7 +658,7 @@ impl Ledger {
             batch: self.batches.named(queue, spec.batch.as_ref(), now.engine),
             bytes: spec.bytes(),
             state,
-            priority: if spec.bypass_limits { Priority::HIGHEST } else { spec.priority },
+            priority: spec.urgency(),
             ..Job::GONE
         };
         job.set_due(due);

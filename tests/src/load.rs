@@ -304,7 +304,8 @@ impl Client {
 }
 
 /// What the answer to a request says.
-fn enqueued(request: &EnqueueRequest, answer: &EnqueueResponse) -> What {
+#[must_use]
+pub fn enqueued(request: &EnqueueRequest, answer: &EnqueueResponse) -> What {
     let ids = || answer.jobs.iter().map(|job| job.job_id.clone());
     let pairs = || request.jobs.iter().zip(ids());
     // A twin that was there before lives as long as that said.
@@ -321,7 +322,11 @@ fn enqueued(request: &EnqueueRequest, answer: &EnqueueResponse) -> What {
 }
 
 /// Whether an item was accepted; else its lease was lost, and nothing else may be wrong with it.
-fn kept(error: Option<&ItemError>) -> bool {
+///
+/// # Panics
+/// When something else is.
+#[must_use]
+pub fn kept(error: Option<&ItemError>) -> bool {
     assert!(error.is_none_or(|error| error.reason == "LEASE_LOST"), "{error:?}");
     error.is_none()
 }
@@ -330,7 +335,7 @@ fn kept(error: Option<&ItemError>) -> bool {
 ///
 /// # Panics
 /// When the server refused it: the load makes no bad calls.
-async fn answered<T>(call: impl Future<Output = Result<T, Status>>) -> Option<T> {
+pub async fn answered<T>(call: impl Future<Output = Result<T, Status>>) -> Option<T> {
     let refused = match tokio::time::timeout(DEADLINE, call).await {
         Err(_) => return None,
         Ok(Ok(answer)) => return Some(answer),

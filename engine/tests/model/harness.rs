@@ -207,6 +207,7 @@ impl Harness {
             ttl: spec.ttl.map(Span),
             idempotency: spec.idempotency.map(u128::from),
             batch: spec.batch.map(batch),
+            bypass_limits: spec.bypass_limits,
             ..JobSpec::default()
         }
     }
@@ -288,6 +289,7 @@ impl Harness {
             }
             assert_eq!(&seen, job, "job {id}");
             let view = engine.job(JobId(*id), self.now).unwrap();
+            assert_eq!(view.bypass_limits, job.bypass_limits, "of job {id}");
             assert_eq!(view.position, self.model.position(*id), "position of job {id}");
         }
     }

@@ -4,7 +4,7 @@ use sluice_engine::*;
 
 use crate::room::Expected;
 use crate::step::{BATCHES, Step};
-use crate::world::{Model, ModelCall, ModelDrain, ModelJob};
+use crate::world::{Model, ModelCall, ModelDrain, ModelJob, priority};
 
 impl Model {
     /// A delivery to settle: a present one, or a stale one.
@@ -197,7 +197,8 @@ impl Model {
         let job = ModelJob {
             queue,
             key: spec.key.clone(),
-            priority: spec.priority.get(),
+            priority: priority(spec),
+            bypass_limits: spec.bypass_limits,
             state: if ready { JobState::Ready } else { JobState::Scheduled },
             attempts: 0,
             deliveries: 0,
@@ -428,7 +429,9 @@ impl Model {
             return assert_eq!(answer, Some(Err(Refusal::WrongState(job.state))));
         }
         let before = job.clone();
-        if let Some(priority) = update.priority {
+        if let Some(priority) = update.priority
+            && !job.bypass_limits
+        {
             job.priority = priority.get();
         }
         let waits = match update.start {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sluice_engine::*;
 
-use crate::world::{Model, ModelCall};
+use crate::world::{Model, ModelCall, priority};
 
 /// What an enqueue should meet.
 #[derive(Debug, PartialEq)]
@@ -38,7 +38,7 @@ fn nodes(jobs: &[JobSpec]) -> Vec<String> {
 }
 
 fn is_urgent(jobs: &[JobSpec], settings: &QueueSettings) -> bool {
-    settings.reserve.is_some_and(|reserve| jobs.iter().all(|job| job.priority >= reserve.min_priority))
+    settings.reserve.is_some_and(|reserve| jobs.iter().all(|job| priority(job) >= reserve.min_priority.get()))
 }
 
 impl Model {
@@ -132,7 +132,7 @@ impl Model {
             asked.jobs += 1;
             asked.bytes += bytes;
             asked.largest = asked.largest.max(bytes);
-            if reserve.is_none_or(|reserve| job.priority < reserve.min_priority) {
+            if reserve.is_none_or(|reserve| priority(job) < reserve.min_priority.get()) {
                 asked.ordinary_jobs += 1;
                 asked.ordinary_bytes += bytes;
             }

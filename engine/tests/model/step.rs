@@ -39,6 +39,8 @@ pub(crate) struct Spec {
     pub(crate) ttl: Option<u64>,
     pub(crate) idempotency: Option<u8>,
     pub(crate) batch: Option<usize>,
+    /// No limit is set that it could pass: it is of the highest priority, and stands in a line of its own.
+    pub(crate) bypass_limits: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -95,8 +97,9 @@ fn spec() -> impl Strategy<Value = Spec> {
         prop::option::weighted(0.3, 1..30_000_000_000u64),
         prop::option::weighted(0.2, 0..4u8),
         prop::option::weighted(0.3, 0..BATCHES.len()),
+        prop::bool::weighted(0.1),
     );
-    (places, rest).prop_map(|((key, priority, wait, bytes), (ttl, idempotency, batch))| Spec {
+    (places, rest).prop_map(|((key, priority, wait, bytes), (ttl, idempotency, batch, bypass_limits))| Spec {
         key,
         priority,
         wait,
@@ -104,6 +107,7 @@ fn spec() -> impl Strategy<Value = Spec> {
         ttl,
         idempotency,
         batch,
+        bypass_limits,
     })
 }
 

@@ -9,6 +9,7 @@ pub(crate) struct ModelJob {
     pub(crate) queue: u32,
     pub(crate) key: Key,
     pub(crate) priority: u8,
+    pub(crate) bypass_limits: bool,
     pub(crate) state: JobState,
     pub(crate) attempts: u32,
     pub(crate) deliveries: u32,
@@ -83,6 +84,11 @@ pub(crate) struct Model {
     pub(crate) endings: u64,
     pub(crate) placings: u64,
     pub(crate) last_tokens: BTreeMap<u64, u64>,
+}
+
+/// How urgent a job will be.
+pub(crate) fn priority(spec: &JobSpec) -> u8 {
+    if spec.bypass_limits { 9 } else { spec.priority.get() }
 }
 
 impl ModelJob {

@@ -91,3 +91,16 @@ fn urgent_job_uses_the_reserve_though_others_wait_for_room() {
     assert!(matches!(stage.answer(urgent), Some(Ok(Outcome::Enqueued(_)))));
     assert_eq!(stage.answer(ordinary), None);
 }
+
+#[test]
+fn job_that_bypasses_limits_uses_the_reserve_as_what_it_is() {
+    let mut stage = Stage::with(QueuePatch {
+        max_jobs: Some(Some(10)),
+        reserve: Some(Some(Reserve { min_priority: Priority::HIGHEST, percent: 20 })),
+        ..QueuePatch::default()
+    });
+    stage.enqueue(vec![job("a"); 10]);
+    let refused = stage.answered(Command::Enqueue(enqueue(vec![job("a")])));
+    assert!(matches!(refused, Err(Refusal::Full { .. })), "{refused:?}");
+    stage.enqueue(vec![JobSpec { bypass_limits: true, ..job("a") }; 2]);
+}

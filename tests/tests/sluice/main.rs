@@ -71,6 +71,7 @@ mod sms;
 mod statistic;
 mod stream;
 mod tls;
+mod telegram;
 mod update;
 mod watch;
 mod watch_gone;

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use sluice_proto::v1::{JobSpec, JobState, NackReason};
-use sluice_tests::{Sluiced, spec};
+use sluice_proto::v1::{JobSpec, JobState, NackReason, NodeSettings, Queue, Window};
+use sluice_tests::{Sluiced, http, spec};
 
 #[tokio::test]
 async fn s0_1_jobs_come_out_in_the_order_they_went_in() {
@@ -181,4 +181,63 @@ async fn low_priority_that_waited_long_enough_goes_first() {
     tokio::time::sleep(step * 20).await;
     queue.enqueue_one(spec::urgent(9, "new")).await;
     assert_eq!(spec::texts(&queue.lease(2).await), ["old", "new"]);
+}
+
+#[tokio::test]
+async fn s3_3_high_normal_and_low_share_a_rate_by_their_age() {
+    /// As the mission calls them.
+    const HIGH: u32 = 7;
+    const NORMAL: u32 = 4;
+    const LOW: u32 = 2;
+    const AGEING: Duration = Duration::from_millis(100);
+    /// A second, and at once.
+    const RATE: usize = 25;
+    const BURST: usize = 2;
+    let server = Sluiced::fresh().await;
+    let queue = server.queue("levels");
+    let window = Window {
+        amount: RATE as u32,
+        period: Some(spec::millis(1_000)),
+        burst: Some(BURST as u32),
+        ..Window::default()
+    };
+    queue
+        .put(Queue {
+            settings: Some(NodeSettings { windows: vec![window], ..NodeSettings::default() }),
+            priority_ageing: Some(spec::span(AGEING)),
+            ..Queue::default()
+        })
+        .await;
+    // Of each as many as a rate of their own would let through in the time that the others take, and many more urgent ones.
+    let counts = [(LOW, 5), (NORMAL, 5), (HIGH, 70)];
+    let jobs = counts.iter().flat_map(|(priority, count)| vec![spec::urgent(*priority, "x"); *count]);
+    queue.enqueue(jobs.collect()).await;
+    let page = http::json(server.http(), "/stats?queue=levels").await;
+    for (name, (_, count)) in ["low", "normal", "high"].into_iter().zip(counts) {
+        assert_eq!(page["queues"][0][name], count, "{name}");
+    }
+
+    let mut went = Vec::new();
+    for _ in 0..counts.iter().map(|(_, count)| count).sum() {
+        let leased = queue.lease_next().await;
+        let job = leased.job.as_ref().unwrap();
+        went.push((job.priority, spec::moment(job.start_time)));
+        queue.ack(&[leased]).await;
+    }
+    assert_eq!(went[0].0, HIGH, "the most urgent first");
+    for (priority, _) in &counts[..2] {
+        let steps = AGEING * (HIGH - priority);
+        // Within that time, by the rate; one that is passed, and those of the third level.
+        let most = BURST + (RATE as f64 * steps.as_secs_f64()).ceil() as usize + 4;
+        let turns: Vec<usize> = (0..went.len()).filter(|at| went[*at].0 == *priority).collect();
+        assert!(turns[0] <= most, "nothing of {priority} until {}", turns[0]);
+        for turn in turns.windows(2) {
+            let (passed, took) =
+                (turn[1] - turn[0], went[turn[1]].1.duration_since(went[turn[0]].1).unwrap());
+            assert!(passed <= most, "{passed} went between two of {priority}: low ones are not starved");
+            let is_alone = went[turn[1]..].iter().all(|(other, _)| *other != HIGH);
+            assert!(is_alone || took + spec::TICK >= steps, "two of {priority} within {took:?}");
+        }
+    }
+    assert_eq!(went.last().unwrap().0, HIGH, "all others went before the high ones were at their end");
 }

@@ -172,7 +172,7 @@ async fn retry_after_as_a_date_is_waited_for() {
 }
 
 #[tokio::test]
-async fn statuses_of_the_list_throttle_too() {
+async fn s0_6_which_statuses_mean_slow_down_is_a_setting() {
     let (server, queue) = queue_of_two_attempts().await;
     let downstream = Downstream::start(|call| match (call.before, &call.body[..]) {
         (0..=2, b"413") => Answer::new(413).header("retry-after", "0"),
@@ -181,6 +181,13 @@ async fn statuses_of_the_list_throttle_too() {
         _ => Answer::new(200),
     })
     .await;
+    // Where nobody says otherwise it means that the job is too large, and will be.
+    let large = queue.enqueue_one(spec::job("413")).await;
+    work(&server, &downstream, &[]).await;
+    let job = queue.job(&large).await;
+    assert_eq!((job.state(), code(&job), downstream.calls().len()), (JobState::Dead, "HTTP_413", 1));
+    queue.purge(&[JobState::Dead]).await;
+
     let ids = queue.enqueue(["413", "420", "503"].map(spec::job).into()).await;
     work(&server, &downstream, &["--throttled-status", "413,420"]).await;
     for id in &ids {
@@ -188,7 +195,7 @@ async fn statuses_of_the_list_throttle_too() {
         assert_eq!((job.state(), job.attempts, job.deliveries), (JobState::Completed, 0, 4));
     }
     let totals = queue.status().await.totals.unwrap();
-    assert_eq!((totals.failed_attempts, totals.dead), (0, 0));
+    assert_eq!((totals.failed_attempts, totals.completed), (1, 3), "of the large one alone: {totals:?}");
     assert!(totals.throttled >= 1);
 }
 

@@ -29,7 +29,7 @@ impl Demand {
         self.largest = self.largest.max(bytes);
         self.all.jobs += 1;
         self.all.bytes += bytes;
-        if reserve.is_none_or(|reserve| job.priority < reserve.min_priority) {
+        if reserve.is_none_or(|reserve| job.urgency() < reserve.min_priority) {
             self.ordinary.jobs += 1;
             self.ordinary.bytes += bytes;
         }
@@ -38,7 +38,7 @@ impl Demand {
 
 /// Whether all of a call may use the reserve.
 pub(super) fn is_urgent(jobs: &[JobSpec], reserve: Option<Reserve>) -> bool {
-    reserve.is_some_and(|reserve| jobs.iter().all(|job| job.priority >= reserve.min_priority))
+    reserve.is_some_and(|reserve| jobs.iter().all(|job| job.urgency() >= reserve.min_priority))
 }
 
 /// What is asked of each key, and of what keys begin with; longer ones after what they begin with.
