@@ -10,6 +10,7 @@ pub mod binary;
 pub mod cable;
 pub mod cli;
 pub mod downstream;
+pub mod fault;
 pub mod history;
 pub mod http;
 pub mod idle;
