@@ -25,6 +25,13 @@ pub fn sluiced_planted() -> &'static Path {
     BUILT.get_or_init(|| build("sluiced-planted", &["--features", "sluice-server/planted-bugs"]))
 }
 
+/// What records a process's writes, to be preloaded into it.
+#[must_use]
+pub fn recorder() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| build("libsluice_recorder.so", &["--package", "sluice-recorder"]))
+}
+
 /// The root of the workspace.
 #[must_use]
 pub fn workspace() -> &'static Path {
@@ -36,12 +43,15 @@ fn build(name: &str, more: &[&str]) -> PathBuf {
     let directory = profile_directory();
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.current_dir(workspace()).args(["build", "--quiet", "--bin", name]).args(more);
+    command.current_dir(workspace()).args(["build", "--quiet"]).args(more);
+    if !name.ends_with(".so") {
+        command.args(["--bin", name]);
+    }
     if directory.ends_with("release") {
         command.arg("--release");
     }
     let status = command.status().expect("cargo runs");
-    assert!(status.success(), "cargo build --bin {name} failed: {status}");
+    assert!(status.success(), "cargo build of {name} failed: {status}");
     directory.join(name)
 }
 

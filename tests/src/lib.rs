@@ -11,6 +11,7 @@ pub mod binary;
 pub mod cable;
 pub mod cli;
 pub mod downstream;
+pub mod fault;
 pub mod guarded;
 pub mod history;
 pub mod http;

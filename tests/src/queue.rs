@@ -329,6 +329,14 @@ impl Queue {
 
     /// Every job of it in one of `states` (all when there are none), page by page.
     pub async fn list(&self, states: &[JobState], page_size: i32) -> Vec<Job> {
+        self.try_list(states, page_size).await.unwrap()
+    }
+
+    /// The same of a server that may not be able to.
+    ///
+    /// # Errors
+    /// What the server answered.
+    pub async fn try_list(&self, states: &[JobState], page_size: i32) -> Result<Vec<Job>, Status> {
         let mut jobs = Vec::new();
         let mut page_token = String::new();
         loop {
@@ -338,11 +346,11 @@ impl Queue {
                 page_token,
                 include_payload: true,
             };
-            let page = self.admin.clone().list_jobs(request).await.unwrap().into_inner();
+            let page = self.admin.clone().list_jobs(request).await?.into_inner();
             jobs.extend(page.jobs);
             page_token = page.next_page_token;
             if page_token.is_empty() {
-                return jobs;
+                return Ok(jobs);
             }
         }
     }

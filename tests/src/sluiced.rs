@@ -1,5 +1,6 @@
 //! A real `sluiced`: its process, its data directory and its addresses.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::process::ExitStatusExt;
@@ -28,12 +29,15 @@ pub struct Setup {
     program: &'static Path,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    /// A command that runs the program: it comes before it.
+    under: Vec<String>,
 }
 
 /// A running server. Dropped, it is killed and its data is removed.
 pub struct Sluiced {
     setup: Setup,
     directory: TempDir,
+    data: PathBuf,
     listen: SocketAddr,
     http: SocketAddr,
     child: Option<Child>,
@@ -42,7 +46,12 @@ pub struct Sluiced {
 
 impl Default for Setup {
     fn default() -> Setup {
-        Setup { program: binary::sluiced(), arguments: Vec::new(), environment: Vec::new() }
+        Setup {
+            program: binary::sluiced(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            under: Vec::new(),
+        }
     }
 }
 
@@ -76,6 +85,29 @@ impl Setup {
         self
     }
 
+    /// A server on an empty directory that was not started yet.
+    #[must_use]
+    pub fn at_rest(self) -> Sluiced {
+        let directory = TempDir::new().unwrap();
+        Sluiced {
+            setup: self,
+            data: directory.path().join("data"),
+            directory,
+            listen: SocketAddr::from(([127, 0, 0, 1], port())),
+            http: SocketAddr::from(([127, 0, 0, 1], port())),
+            child: None,
+            starts: 0,
+        }
+    }
+
+    /// A server that was not started yet, on a directory `data` that is somebody else's to keep.
+    #[must_use]
+    pub fn at_rest_on(self, data: &Path) -> Sluiced {
+        let mut server = self.at_rest();
+        server.data = data.to_owned();
+        server
+    }
+
     /// Starts it on an empty directory.
     pub async fn start(self) -> Sluiced {
         self.start_on(|_| std::future::ready(())).await
@@ -83,16 +115,8 @@ impl Setup {
 
     /// Starts it on what `make` leaves in the data directory that it is told.
     pub async fn start_on<F: Future<Output = ()>>(self, make: impl FnOnce(PathBuf) -> F) -> Sluiced {
-        let directory = TempDir::new().unwrap();
-        make(directory.path().join("data")).await;
-        let mut server = Sluiced {
-            setup: self,
-            directory,
-            listen: SocketAddr::from(([127, 0, 0, 1], port())),
-            http: SocketAddr::from(([127, 0, 0, 1], port())),
-            child: None,
-            starts: 0,
-        };
+        let mut server = self.at_rest();
+        make(server.data()).await;
         server.start().await;
         server
     }
@@ -109,15 +133,32 @@ impl Sluiced {
     /// # Panics
     /// When it runs already, or does not come up.
     pub async fn start(&mut self) {
+        assert!(self.try_start().await, "sluiced did not come up");
+    }
+
+    /// Starts it likewise, and says whether it came up: else it has ended, or is about to.
+    ///
+    /// # Panics
+    /// When it runs already, or does neither.
+    pub async fn try_start(&mut self) -> bool {
         self.launch();
         let stdout = self.child.as_mut().and_then(|child| child.stdout.take()).expect("it is piped");
         let mut lines = BufReader::new(stdout).lines();
         let first = tokio::time::timeout(PATIENCE, lines.next_line()).await;
-        let Ok(Ok(Some(line))) = first else {
-            panic!("sluiced did not come up: {first:?}");
-        };
+        let Some(line) = first.expect("sluiced comes up or ends").unwrap() else { return false };
         assert_eq!(line, format!("listening on {}", self.listen));
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        true
+    }
+
+    /// From its next start on it has one more variable in its environment.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.setup.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// From its next start on it runs under this command, whose process it must be; nothing: by itself.
+    pub fn run_under(&mut self, command: Vec<String>) {
+        self.setup.under = command;
     }
 
     /// Starts it and does not wait until it is up.
@@ -127,7 +168,10 @@ impl Sluiced {
     pub fn launch(&mut self) {
         assert!(self.child.is_none(), "sluiced runs already");
         self.starts += 1;
-        let child = Command::new(self.setup.program)
+        let program = self.setup.program.as_os_str();
+        let mut words = self.setup.under.iter().map(OsStr::new).chain([program]);
+        let child = Command::new(words.next().expect("the program at least"))
+            .args(words)
             .arg("--listen")
             .arg(self.listen.to_string())
             .arg("--http")
@@ -237,7 +281,7 @@ impl Sluiced {
     /// Its data directory.
     #[must_use]
     pub fn data(&self) -> PathBuf {
-        self.directory.path().join("data")
+        self.data.clone()
     }
 
     /// What it has logged since it was last started.

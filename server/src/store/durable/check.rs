@@ -42,7 +42,7 @@ const SLICE_JOBS: usize = 4_096;
 /// # Errors
 /// When there is none, it is in use, or it cannot be read at all.
 pub fn check(dir: &Path) -> Result<Checked, StoreError> {
-    let _lock = Lock::hold(dir)?;
+    let lock = Lock::hold(dir)?;
     let mut checked = Checked::default();
     let store = match format::read(dir) {
         Ok(Some(store)) => Some(store),
@@ -67,6 +67,9 @@ pub fn check(dir: &Path) -> Result<Checked, StoreError> {
     };
     let log = log::examine(dir, store, moved_through, &mut visit)?;
     checked.log(&log);
+    if lock.was_clean() && !log.ends_clean && log.findings.is_empty() {
+        checked.find(lock.end_is_lost(dir));
+    }
     // One of the two is not what it was, and it need not be the log.
     if let (Some(through), Some(first)) = (moved_through, log.first)
         && first != through + 1

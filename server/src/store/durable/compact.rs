@@ -63,8 +63,11 @@ impl Seat {
         Ok(())
     }
 
-    /// Opens the home.
+    /// Opens the home, or makes one.
     pub(super) fn open(&self, options: &DurableOptions) -> Result<Home, StoreError> {
+        if !self.home.exists() {
+            self.make()?;
+        }
         let home = Home::open(&self.home)?;
         if !home.guarded(|| self.is_worth_it(&home, options.compact_above_bytes))? {
             return Ok(home);
@@ -84,6 +87,16 @@ impl Seat {
         let home = Home::open(&self.home)?;
         info!(dir = %self.home.display(), before_bytes = before, bytes = home.size_on_disk()?, "home compacted");
         Ok(home)
+    }
+
+    /// sled never opens again what a crash left of its first moments, and does not sync the names of its files: so a
+    /// home is made beside its place, and takes it when it is whole.
+    fn make(&self) -> Result<(), StoreError> {
+        remove(&self.copy)?;
+        Home::open(&self.copy)?.close()?;
+        sync_files(&self.copy).map_err(failed("sync", &self.copy))?;
+        os::sync_dir(&self.dir).map_err(failed("sync", &self.dir))?;
+        rename(&self.copy, &self.home, &self.dir)
     }
 
     fn is_worth_it(&self, home: &Home, least_bytes: u64) -> Result<bool, StoreError> {
@@ -128,4 +141,21 @@ pub(super) fn sync_files(dir: &Path) -> io::Result<()> {
 
 fn failed<'a>(what: &'a str, path: &'a Path) -> impl FnOnce(io::Error) -> StoreError + use<'a> {
     move |source| StoreError::Io { what: format!("{what} {}", path.display()), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn home_that_was_cut_short_while_it_was_made_is_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let seat = Seat::new(dir.path());
+        fs::create_dir(&seat.copy).unwrap();
+        // What a kill leaves in the midst of sled's first write.
+        fs::write(seat.copy.join("conf"), "min").unwrap();
+        seat.tidy().unwrap();
+        seat.open(&DurableOptions::default()).unwrap().close().unwrap();
+        assert!(seat.home.join("db").exists() && !seat.copy.exists());
+    }
 }

@@ -49,6 +49,16 @@ impl Lock {
         self.was_clean
     }
 
+    /// The last stop was in good order, and yet the log of the store in `dir` does not end with it.
+    pub(super) fn end_is_lost(&self, dir: &Path) -> StoreError {
+        StoreError::Damaged(format!(
+            "{}: the last stop was in good order, but the log does not end with it: its end is lost. To go on without, \
+             remove {}",
+            dir.join("log").display(),
+            self.path.display()
+        ))
+    }
+
     /// Everything is on disk.
     pub(super) fn mark_clean(&mut self) -> Result<(), StoreError> {
         let marked = self.file.write_all(CLEAN).and_then(|()| self.file.sync_all());

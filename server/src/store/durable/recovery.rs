@@ -88,6 +88,13 @@ impl Durable {
                 replayed.last_group
             )));
         }
+        // After a kill the end of the log may be missing, and nobody was answered for that. After a stop it may not.
+        let ends_clean = replayed.clean && replayed.first_group.is_some();
+        if self.lock.was_clean() && !ends_clean {
+            // The next start must not take it for the end that a kill left.
+            self.lock.mark_clean()?;
+            return Err(self.lock.end_is_lost(&self.dir));
+        }
         self.last_group = replayed.last_group;
         let born = self.log.segments().filter_map(|segment| segment.born()).map(|(first, _)| first).min();
         if let Some(first) = born {

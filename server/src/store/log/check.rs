@@ -29,6 +29,8 @@ pub(crate) struct Examined {
     pub(crate) last_group: u64,
     /// Its time.
     pub(crate) last_now: Option<Now>,
+    /// Whether that marks a stop in good order.
+    pub(crate) ends_clean: bool,
     /// The number of the first file that is needed.
     pub(crate) first: Option<u64>,
     segments: VecDeque<Segment>,
@@ -184,6 +186,7 @@ impl Examiner<'_> {
         self.last_job = index.born.map_or(self.last_job, |(_, last)| last);
         self.examined.last_group = frame.group;
         self.examined.last_now = Some(frame.now);
+        self.examined.ends_clean = frame.clean;
         // Behind a gap everything would contradict everything.
         if frame.clean || !self.examined.findings.is_empty() {
             return Ok(());

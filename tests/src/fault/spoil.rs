@@ -1,0 +1,225 @@
+//! A store whose files are not as they were left: a bit is another, a file is shorter, a file is gone. It is refused with
+//! a word why, or it is whole; nothing else.
+
+use std::fmt;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use fastrand::Rng;
+use tempfile::TempDir;
+
+use super::script::{self, Script};
+use super::{Told, clock};
+use crate::{Sluiced, task};
+
+/// A store that was stopped, and what its client was told.
+pub struct Sound {
+    server: Sluiced,
+    told: Told,
+}
+
+/// What is done to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Harm {
+    /// One bit, of eight times as many as there are bytes, is turned over.
+    Flip(u64),
+    /// Only so many bytes are left.
+    Cut(u64),
+    /// From here on so many bytes are zeros.
+    Zero(u64, u64),
+    /// It is gone, and all in it.
+    Remove,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Case {
+    /// Which file, below the data directory.
+    pub file: String,
+    /// What was done.
+    pub harm: Harm,
+    /// Whether `sluiced check` found the damage.
+    pub is_found: bool,
+    /// Whether a start was refused; else it served what it was to serve, but for what it said it could not read.
+    pub is_refused: bool,
+    /// What is wrong.
+    pub wrong: Vec<String>,
+}
+
+impl Sound {
+    /// The store that a script leaves.
+    pub async fn make(script: Script) -> Sound {
+        let mut server = Script::setup().start().await;
+        let ended = script.run(&server).await;
+        assert!(ended.failed.is_none(), "{:?}", ended.failed);
+        server.stop().await;
+        Sound { server, told: ended.told }
+    }
+
+    /// Its files, below the data directory, with their lengths. The ballast holds nothing.
+    #[must_use]
+    pub fn files(&self) -> Vec<(String, u64)> {
+        let mut files = Vec::new();
+        collect(&self.server.data(), "", &mut files);
+        files.retain(|(name, _)| name != "ballast");
+        files.sort();
+        files
+    }
+
+    /// Places that matter: beginnings, headers, ends, and files that are gone.
+    #[must_use]
+    pub fn chosen(&self) -> Vec<(String, Harm)> {
+        let mut chosen = Vec::new();
+        for (file, length) in self.files() {
+            if length == 0 {
+                continue;
+            }
+            let mut add = |harm| chosen.push((file.clone(), harm));
+            add(Harm::Flip(0));
+            add(Harm::Cut(0));
+            add(Harm::Remove);
+            if file.ends_with(".log") {
+                // The header of the first frame, its body, and the end of the file.
+                add(Harm::Flip((64 + 9) * 8));
+                add(Harm::Flip((64 + 64 + 100) * 8));
+                add(Harm::Cut(length / 2));
+            } else {
+                add(Harm::Flip(length * 8 - 1));
+                add(Harm::Cut(length - 1));
+                add(Harm::Cut(length / 2));
+                add(Harm::Zero(length / 4, length / 4));
+            }
+        }
+        chosen.extend(["log", "sled"].map(|directory| (directory.to_owned(), Harm::Remove)));
+        chosen
+    }
+
+    /// Any bit, any cut.
+    #[must_use]
+    pub fn random(&self, chance: &mut Rng) -> (String, Harm) {
+        let files = self.files();
+        let (file, length) = loop {
+            let (file, length) = &files[chance.usize(..files.len())];
+            if *length > 0 {
+                break (file.clone(), *length);
+            }
+        };
+        let harm = match chance.u8(..6) {
+            0 => Harm::Cut(chance.u64(..length)),
+            1 => Harm::Zero(chance.u64(..length), 4_096),
+            _ => Harm::Flip(chance.u64(..length * 8)),
+        };
+        (file, harm)
+    }
+
+    /// Does it to a copy, checks that, starts on it, and judges.
+    pub async fn try_one(&self, file: &str, harm: Harm) -> Case {
+        let copy = TempDir::new().unwrap();
+        let data = copy.path().join("data");
+        copy_all(&self.server.data(), &data);
+        let mut case =
+            Case { file: file.to_owned(), harm, is_found: false, is_refused: false, wrong: Vec::new() };
+        harm.apply(&data.join(file));
+        let checked = task::check(&data).await;
+        case.is_found = checked.code != 0;
+        if case.is_found && !says_where(&checked.stdout, &checked.stderr) {
+            case.wrong.push(format!("check: {}{}", checked.stdout, checked.stderr));
+        }
+        let mut server = Script::setup().at_rest_on(&data);
+        if server.try_start().await {
+            let shown = script::try_shown(&server).await;
+            match shown {
+                Ok(shown) => case.wrong.extend(self.told.judge(&shown, clock::now())),
+                // It says that it cannot read what was asked for; `check` must know it too.
+                Err(status) if case.is_found => case.is_refused = status.code() == tonic::Code::DataLoss,
+                Err(status) => case.wrong.push(format!("check says that all is well, and a list: {status}")),
+            }
+            server.kill().await;
+        } else {
+            case.is_refused = true;
+            let code = server.stopped().await.code();
+            let log = server.log();
+            let last = log.lines().last().unwrap_or_default().to_owned();
+            let says_why = last.starts_with("sluiced: damaged store: ")
+                || last.starts_with("sluiced: ") && last.contains("/data");
+            if code != Some(1) || !says_why {
+                case.wrong.push(format!("it is refused with {code:?}, and without a word why: {last}"));
+            }
+            if !case.is_found {
+                case.wrong.push(format!("check says that all is well, and a start: {last}"));
+            }
+        }
+        case
+    }
+}
+
+impl Harm {
+    fn apply(self, path: &Path) {
+        if self == Harm::Remove {
+            let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+            return removed.unwrap();
+        }
+        let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+        match self {
+            Harm::Flip(bit) => {
+                let mut byte = [0];
+                file.read_exact_at(&mut byte, bit / 8).unwrap();
+                byte[0] ^= 1 << (bit % 8);
+                file.write_all_at(&byte, bit / 8).unwrap();
+            }
+            Harm::Cut(length) => file.set_len(length).unwrap(),
+            Harm::Zero(from, count) => {
+                let length = file.metadata().unwrap().len();
+                let count = count.min(length - from);
+                file.write_all_at(&vec![0; usize::try_from(count).unwrap()], from).unwrap();
+            }
+            Harm::Remove => {}
+        }
+    }
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Case { file, harm, is_found, is_refused, wrong } = self;
+        write!(f, "{file} {harm:?}: found {is_found}, refused {is_refused}")?;
+        wrong.iter().take(3).try_for_each(|wrong| write!(f, "\n    WRONG: {wrong}"))
+    }
+}
+
+/// Whether a check that found something says what and where, one way or the other.
+fn says_where(stdout: &str, stderr: &str) -> bool {
+    let names =
+        |text: &str| ["segment", "sled", "FORMAT", "/data", "queue"].iter().any(|word| text.contains(word));
+    stdout.contains("damaged: ") && names(stdout) || names(stderr)
+}
+
+fn collect(dir: &Path, prefix: &str, files: &mut Vec<(String, u64)>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let entry = entry.unwrap();
+        let name = format!("{prefix}{}", entry.file_name().to_str().unwrap());
+        let meta = entry.metadata().unwrap();
+        if meta.is_dir() {
+            collect(&entry.path(), &format!("{name}/"), files);
+        } else {
+            files.push((name, meta.len()));
+        }
+    }
+}
+
+/// A copy, with a ballast that takes no room.
+fn copy_all(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            copy_all(&path, &target);
+        } else if path.ends_with("ballast") {
+            let length = entry.metadata().unwrap().len();
+            fs::File::create(&target).unwrap().set_len(length).unwrap();
+        } else {
+            fs::copy(&path, &target).unwrap();
+        }
+    }
+}
