@@ -156,7 +156,7 @@ pub fn recover(dir: &Path) -> Result<Vec<Shown>, String> {
     let mut store = Durable::open(dir, options).map_err(|error| error.to_string())?;
     let mut loader = Loader::new(EngineConfig::default());
     let last = store.load(&mut loader).map_err(|error| error.to_string())?;
-    let now = Clock::after(last).now();
+    let now = Clock::after(last, None).now();
     let engine = loader.finish(now).map_err(|error| error.to_string())?;
     let query = JobQuery {
         queue: None,

@@ -94,7 +94,7 @@ impl Fault {
         let mut lines = text.lines();
         let mark = if self.action == Action::Kill { "+++ killed by SIGKILL" } else { "(INJECTED)" };
         let at = time_of(lines.by_ref().find(|line| line.contains(mark))?)?;
-        let end = lines.filter(|line| line.contains("+++ ")).filter_map(time_of).last();
+        let end = lines.filter(|line| line.contains("+++ ")).filter_map(time_of).next_back();
         Some(end.unwrap_or(at).saturating_sub(at))
     }
 }

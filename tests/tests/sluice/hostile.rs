@@ -169,7 +169,7 @@ async fn floods_of_frames_cost_the_server_no_memory_and_nobody_a_call() {
 #[tokio::test]
 async fn peer_that_begins_and_says_no_more_is_hung_up_on() {
     let server = Sluiced::fresh().await;
-    let beginnings: [&[u8]; 4] = [b"", b"P", &PREFACE[..20], &PREFACE[..]];
+    let beginnings: [&[u8]; 4] = [b"", b"P", &PREFACE[..20], PREFACE];
     let peers = beginnings.map(|beginning| {
         let address = server.address();
         async move {
