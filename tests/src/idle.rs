@@ -16,7 +16,7 @@ const PERIOD: Duration = Duration::from_secs(24 * 3_600);
 /// The server tidies up for a while after what it was given. It is at rest when a look of this length
 const LOOK: Duration = Duration::from_secs(2);
 /// shows no more than this share of a processor.
-const REST: f64 = 0.01;
+const REST: f64 = 0.02;
 
 /// A server at rest. Dropped, it is gone.
 pub struct Idle {
