@@ -1,9 +1,9 @@
 //! What only the operating system can do, and no safe wrapper of ours offers. The one module where
 //! `unsafe` is allowed; each use says why it is sound. It knows nothing of stores or queues.
 
-use std::fs::{self, DirBuilder, File};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 /// How full a file system is.
@@ -42,6 +42,20 @@ pub fn private_dir(path: &Path) -> io::Result<()> {
 /// As `fsync(2)`.
 pub fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
+}
+
+/// Writes a small file, synced and whole: until it is, what was there before stays. The name itself is durable
+/// once its directory is synced.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let unfinished = path.with_extension("new");
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&unfinished, path)
 }
 
 /// Writes the file's pages out and forgets them, so that the next read shows what the disk holds. After

@@ -11,12 +11,13 @@
 //!
 //! It is a hint: one that is lost, torn, of another boot or of another machine is as if there were none.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io::{self, Read};
 use std::path::Path;
 
 use sluice_engine::Timestamp;
+
+use crate::os;
 
 const HEAD: &str = "sluice clock 1\n";
 /// A file that is longer is not ours.
@@ -58,12 +59,7 @@ impl Anchor {
 
     /// Writes the file, whole or not at all.
     pub(super) fn write(&self, path: &Path) -> io::Result<()> {
-        let unfinished = path.with_extension("new");
-        let mut options = OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-        file.write_all(self.encode().as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&unfinished, path)
+        os::replace_file(path, self.encode().as_bytes())
     }
 
     fn encode(&self) -> String {

@@ -6,9 +6,8 @@
 //! crc 89abcdef
 //! ```
 
-use std::fs::{self, OpenOptions};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use crate::os;
@@ -66,17 +65,10 @@ pub(super) fn draw() -> Result<u128, StoreError> {
 
 /// Makes a directory a store: from here on it counts as one.
 pub(super) fn write(dir: &Path, store: u128) -> Result<(), StoreError> {
-    let write = || {
-        let unfinished = dir.join("FORMAT.new");
-        let mut options = OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-        file.write_all(encode(store).as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&unfinished, dir.join("FORMAT"))?;
-        os::sync_dir(dir)
-    };
-    write()
-        .map_err(|source| StoreError::Io { what: format!("write {}", dir.join("FORMAT").display()), source })
+    let path = dir.join("FORMAT");
+    os::replace_file(&path, encode(store).as_bytes())
+        .and_then(|()| os::sync_dir(dir))
+        .map_err(|source| StoreError::Io { what: format!("write {}", path.display()), source })
 }
 
 fn encode(store: u128) -> String {
