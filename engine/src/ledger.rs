@@ -405,8 +405,11 @@ impl Ledger {
         match mutation {
             Mutation::QueuePut { queue, name, settings, version } => {
                 if covered.queue(*queue) {
+                    // It may be now that it came under its limit.
+                    self.begin_under_limit(*queue, now.engine);
                     return Ok(());
                 }
+                let before = self.queues.get(queue).and_then(|queue| queue.limit);
                 let known = self.queues.get(queue).map(|q| &q.record);
                 self.put_queue(QueueRecord {
                     id: *queue,
@@ -418,6 +421,9 @@ impl Ledger {
                     deleted: false,
                 });
                 self.follow_settings(*queue, now.engine);
+                if self.queues.get(queue).is_some_and(|queue| queue.limit != before) {
+                    self.begin_under_limit(*queue, now.engine);
+                }
             }
             Mutation::Enqueued { queue, first, jobs } => {
                 if !self.queues.contains_key(queue) {

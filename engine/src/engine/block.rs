@@ -57,7 +57,7 @@ impl Engine {
         if let Some(until) = gate.frozen(now.engine) {
             blocks.push(block(BlockKind::Frozen, Some(now.wall_at(until))));
         }
-        if gate.is_probing() {
+        if doors.is_probed(spot, gate) {
             blocks.push(block(BlockKind::Breaker, None));
         }
         let cost = job.cost().get().into();

@@ -47,7 +47,7 @@ impl<'a> Doors<'a> {
             return Gate::Slot;
         }
         let Some(gate) = self.ledger.gate(spot) else { return Gate::Open };
-        if gate.is_probing() {
+        if self.is_probed(spot, gate) {
             return Gate::Slot;
         }
         let opens = opens(gate);
@@ -57,20 +57,31 @@ impl<'a> Doors<'a> {
     /// What makes a node wait until something is done, if anything does.
     pub(super) fn taken(&self, spot: Spot) -> Option<BlockKind> {
         let settings = self.ledger.node_settings(spot).filter(|settings| settings.has_slots())?;
-        let (leased, retrying) = match spot.key {
+        let (leased, retrying) = self.load(spot);
+        let is_full = settings.max_in_flight.is_some_and(|most| leased >= u64::from(most));
+        let is_taken = is_full || (settings.ordered && leased + retrying > 0);
+        let kind = if settings.ordered { BlockKind::Ordered } else { BlockKind::InFlight };
+        is_taken.then_some(kind)
+    }
+
+    /// Whether the breaker of a node waits for what comes of one job. That job is in flight: it may have left a shared
+    /// limit with its queue, and then nobody will say.
+    pub(super) fn is_probed(&self, spot: Spot, gate: &NodeState) -> bool {
+        gate.is_probing() && self.load(spot).0 > 0
+    }
+
+    /// Jobs below a node that are in flight, and that are to be retried.
+    fn load(&self, spot: Spot) -> (u64, u64) {
+        match spot.key {
             KeyId::NONE => match self.queue(spot.queue) {
                 Some(Queue { counts, .. }) => (counts.get(JobState::Leased), counts.get(JobState::Retrying)),
-                None => (self.ledger.limits.get(spot.queue)?.leased, 0),
+                None => (self.ledger.limits.get(spot.queue).map_or(0, |limit| limit.leased), 0),
             },
             key => {
                 let load = self.ledger.keys.load(key);
                 (load.leased(), load.retrying())
             }
-        };
-        let is_full = settings.max_in_flight.is_some_and(|most| leased >= u64::from(most));
-        let is_taken = is_full || (settings.ordered && leased + retrying > 0);
-        let kind = if settings.ordered { BlockKind::Ordered } else { BlockKind::InFlight };
-        is_taken.then_some(kind)
+        }
     }
 }
 

@@ -145,6 +145,11 @@ impl NodeState {
         }
     }
 
+    /// What was charged up to now gives nothing back: nobody knows any more whose it was.
+    pub(crate) fn forget_charges(&mut self, now: Timestamp) {
+        self.traces.iter_mut().for_each(|trace| trace.since = after(now));
+    }
+
     /// These windows are in force now. What went through before counts on, in the same place of the list. What is new
     /// there counts `since` then.
     pub(crate) fn follow(&mut self, windows: &[Window], since: Timestamp, now: Timestamp) {
@@ -253,4 +258,9 @@ impl Flow {
         let is_past = |index: &usize| self.gates[*index].as_ref().is_some_and(|gate| gate.state.is_past(now));
         swept.filter(is_past).map(|index| GateId(index as u32)).collect()
     }
+}
+
+/// The next moment.
+pub(super) fn after(time: Timestamp) -> Timestamp {
+    Timestamp(time.0.saturating_add(1))
 }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use crate::id::QueueId;
-use crate::ledger::flow::{Answers, Ceiling, Gate, GateId, Last, Meter, NodeState, Spot};
+use crate::ledger::flow::{Answers, Ceiling, Gate, GateId, Last, Meter, NodeState, Spot, after};
 use crate::ledger::keys::{KeyId, Keys};
 use crate::ledger::limits::Limits;
 use crate::ledger::{BreakerState, Ledger, Queue};
@@ -30,7 +30,7 @@ impl Ledger {
         if first == 0 {
             states.extend(self.limit_puts());
         }
-        let limit = states.len() + limit;
+        let limit = limit.saturating_add(states.len());
         for (id, gate) in self.flow.from(first) {
             if states.len() >= limit {
                 return (states, Some(id.number()));
@@ -343,11 +343,6 @@ impl Queue {
     pub(crate) fn is_limited(&self) -> bool {
         self.limited || self.gates > 0 || self.limit.is_some()
     }
-}
-
-/// The next moment.
-fn after(time: Timestamp) -> Timestamp {
-    Timestamp(time.0.saturating_add(1))
 }
 
 fn settings_of<'a>(

@@ -101,12 +101,13 @@ impl Ledger {
         std::iter::successors(Some(spot), |spot| self.above(*spot))
     }
 
-    /// Whether a job of a queue can have to wait for a slot.
+    /// Whether a job of a queue can have to wait for a slot. A limit whose breaker is probed lets nothing through before
+    /// all is back that may be the probe.
     pub(crate) fn has_slots(&self, queue: QueueId) -> bool {
         let queue = self.queue(queue);
-        let limit = queue.limit.and_then(|id| self.limits.get(id));
+        let limit = queue.limit.and_then(|id| self.limits.get(id)).map(|limit| &limit.record.settings.node);
         queue.record.settings.nodes().any(NodeSettings::has_slots)
-            || limit.is_some_and(|limit| limit.record.settings.node.has_slots())
+            || limit.is_some_and(|node| node.has_slots() || node.breaker.is_some())
     }
 
     /// The shared limits, as they are said again before what they follow from is let go of.
@@ -148,6 +149,17 @@ impl Ledger {
                 self.limits.by_name.remove(&limit.record.name);
             }
             limit.queues.into_iter().for_each(|queue| self.hang(queue));
+        }
+    }
+
+    /// A queue hangs under its limit since now. Its jobs in flight did not go through it, and which jobs did nobody
+    /// knows: what was charged before gives nothing back.
+    pub(super) fn begin_under_limit(&mut self, queue: QueueId, now: Timestamp) {
+        let limit = self.queues.get(&queue).and_then(|queue| queue.limit);
+        let Some(limit) = limit.and_then(|id| self.limits.get_mut(id)) else { return };
+        limit.settings_time = now;
+        if let Some(gate) = self.flow.get_mut(limit.gate) {
+            gate.state.forget_charges(now);
         }
     }
 

@@ -18,7 +18,9 @@ impl Tree {
                 self.leave(queue);
             }
             self.nodes[before].kids -= 1;
-            self.void_from(before, facts);
+            // What it had in flight goes with it: there may be slots, and nothing is reserved for its jobs any more.
+            self.relook_one(before, facts);
+            self.restart_bypass(self.nodes[before].queue);
         }
         self.nodes[queue].parent = parent;
         if parent != NodeId::NONE {

@@ -13,6 +13,7 @@ mod driver;
 mod bypass;
 mod example;
 mod feedback;
+mod hang;
 mod harness;
 mod judge;
 mod log;

@@ -5,26 +5,26 @@ use sluice_engine::*;
 use crate::node::key;
 use crate::stage::{SECOND, Stage, cost_rate, dear, job, of_queue, queue, quota, rate, slots};
 
-fn named(text: &str) -> QueueName {
+pub(crate) fn named(text: &str) -> QueueName {
     QueueName::new(text).unwrap()
 }
 
-fn vendor() -> LimitName {
+pub(crate) fn vendor() -> LimitName {
     named("vendor")
 }
 
-fn put_limit(stage: &mut Stage, node: NodeSettings) {
+pub(crate) fn put_limit(stage: &mut Stage, node: NodeSettings) {
     let patch = LimitPatch { node: Some(node), priority_ageing: Some(Span::ZERO) };
     stage.done(Command::PutLimit(PutLimit { name: vendor(), patch, version: None }));
 }
 
-fn put_under(stage: &mut Stage, queue: &str, limit: Option<LimitName>) {
+pub(crate) fn put_under(stage: &mut Stage, queue: &str, limit: Option<LimitName>) {
     let patch = QueuePatch { limit: Some(limit), priority_ageing: Some(Span::ZERO), ..QueuePatch::default() };
     stage.done(Command::PutQueue(PutQueue { name: named(queue), patch, version: None }));
 }
 
 /// Two queues under one limit.
-fn shared(node: NodeSettings) -> Stage {
+pub(crate) fn shared(node: NodeSettings) -> Stage {
     let mut stage = Stage::with(QueuePatch::default());
     put_limit(&mut stage, node);
     put_under(&mut stage, "q1", Some(vendor()));
@@ -49,7 +49,7 @@ fn at_once(stage: &mut Stage, node: NodeName, cost: u64) -> Acquired {
     acquired(stage, ticket).unwrap()
 }
 
-fn of_vendor() -> NodeName {
+pub(crate) fn of_vendor() -> NodeName {
     NodeName::Limit(vendor())
 }
 
