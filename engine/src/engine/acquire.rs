@@ -26,6 +26,8 @@ pub(crate) struct Acquires {
     calls: BTreeMap<Ticket, Call>,
     lines: BTreeMap<Place, Line>,
     timeouts: BTreeSet<(Timestamp, Ticket)>,
+    /// Whether gates may have opened since all lines were looked at, otherwise than by time.
+    is_stirred: bool,
 }
 
 struct Call {
@@ -78,13 +80,16 @@ impl Acquires {
 
     /// When a call is to be looked at again, or has waited enough.
     pub(crate) fn next_wake(&self) -> Option<Timestamp> {
+        if self.is_stirred && !self.lines.is_empty() {
+            return Some(Timestamp(0));
+        }
         let due = self.lines.values().map(|line| line.due).min();
         due.into_iter().chain(self.timeouts.first().map(|(time, _)| *time)).min()
     }
 
     /// Gates may have changed otherwise than by time.
     pub(crate) fn stir_all(&mut self) {
-        self.lines.values_mut().for_each(|line| line.due = Timestamp(0));
+        self.is_stirred = true;
     }
 
     /// Nodes whose first call is to be looked at.
@@ -148,6 +153,10 @@ impl Engine {
 
     /// One call of each line whose turn it is, before any job.
     pub(super) fn begin_acquires(&mut self, now: Now, effects: &mut Effects) {
+        if std::mem::take(&mut self.acquires.is_stirred) {
+            self.acquires.lines.values_mut().for_each(|line| line.due = Timestamp(0));
+        }
+        self.follow_dear_jobs();
         for place in self.acquires.due(now.engine) {
             let is_its = self.acquires.turn(&place) == Some(Turn::Calls);
             if is_its && self.take_first(&place, now, effects) {
@@ -156,8 +165,17 @@ impl Engine {
         }
     }
 
+    /// Where a node is kept for a dear job no more, calls need not wait for that.
+    fn follow_dear_jobs(&mut self) {
+        if self.index.tree.is_roused() {
+            let lines = self.acquires.lines.values_mut().filter(|line| line.turn == Turn::DearJob);
+            lines.for_each(|line| line.due = Timestamp(0));
+        }
+    }
+
     /// Jobs had their chance: what they left is for the calls. Those that waited in vain are told so.
     pub(super) fn end_acquires(&mut self, now: Now, effects: &mut Effects) {
+        self.follow_dear_jobs();
         for place in self.acquires.due(now.engine) {
             let mut reserved = self.reserved_until(&place, now);
             while reserved.is_none() && self.take_first(&place, now, effects) {

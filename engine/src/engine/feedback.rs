@@ -143,6 +143,8 @@ impl Engine {
         let state = Box::new(state);
         self.record(Mutation::NodeState { queue: spot.queue, key, state }, now, effects);
         self.index.relook(&self.ledger, delivery.queue, delivery.key, now.engine);
+        // A breaker may have closed.
+        self.acquires.stir_all();
         effects.touch(delivery.queue);
     }
 }

@@ -10,7 +10,7 @@ use crate::engine::{Effects, Engine};
 use crate::id::{QueueId, Ticket};
 use crate::outcome::{Leased, Outcome, Refusal};
 use crate::time::{Now, Span, Timestamp};
-use crate::tree::Next;
+use crate::tree::{Next, NodeId};
 
 /// How long a worker is asked to wait at least, and at most, before it polls an empty queue again.
 pub(super) const POLL_AGAIN: std::ops::RangeInclusive<Span> = Span::from_millis(10)..=Span::from_secs(1);
@@ -99,10 +99,17 @@ impl Engine {
         }
     }
 
-    /// Gives waiting leases of the queues under a shared limit what may go, one job at a time: it is each queue's turn.
+    /// Gives waiting leases of the queues under a shared limit what may go, until nothing does: when a lease has got what it
+    /// gets its queue may be wanted no more, and what was kept for a dear job of it is free for others.
     fn serve_shared(&mut self, limit: QueueId, now: Now, effects: &mut Effects) {
-        let Some(top) = self.index.limit(limit) else { return };
-        let mut grants = BTreeMap::new();
+        while let Some(top) = self.index.limit(limit)
+            && self.serve_round(top, now, effects)
+        {}
+    }
+
+    /// One job at a time: it is each queue's turn. Whether anybody got anything.
+    fn serve_round(&mut self, top: NodeId, now: Now, effects: &mut Effects) -> bool {
+        let (mut grants, mut is_served) = (BTreeMap::new(), false);
         while let Some(next) = self.index.tree.next(top, &Doors::new(&self.ledger, now.engine)) {
             let queue = self.ledger.jobs.at(next.slot).queue;
             if !grants.contains_key(&queue)
@@ -110,24 +117,29 @@ impl Engine {
             {
                 let grant = Grant::new(&lease, self.ledger.queue(queue), now.engine);
                 grants.insert(queue, (ticket, grant));
+                is_served = true;
             }
             let is_full = match grants.get_mut(&queue) {
                 Some((_, grant)) => !self.fill(grant, next, now) || grant.is_full(),
                 None => true,
             };
             if is_full {
-                if let Some((ticket, grant)) = grants.remove(&queue) {
-                    let leased = self.hand_over(grant, now, effects);
-                    effects.answers.push((ticket, Ok(Outcome::Leased(leased))));
-                }
-                self.follow_want(queue, now);
+                self.end_grant(queue, grants.remove(&queue), now, effects);
             }
         }
-        for (queue, (ticket, grant)) in grants {
+        for (queue, grant) in grants {
+            self.end_grant(queue, Some(grant), now, effects);
+        }
+        is_served
+    }
+
+    /// A lease under a shared limit has got what it gets.
+    fn end_grant(&mut self, queue: QueueId, grant: Option<(Ticket, Grant)>, now: Now, effects: &mut Effects) {
+        if let Some((ticket, grant)) = grant {
             let leased = self.hand_over(grant, now, effects);
             effects.answers.push((ticket, Ok(Outcome::Leased(leased))));
-            self.follow_want(queue, now);
         }
+        self.follow_want(queue, now);
     }
 
     /// Under a shared limit a queue has its turn only while somebody waits for its jobs.

@@ -96,6 +96,7 @@ impl Engine {
         let settlement = Settlement { key: self.ledger.keys.text(id).clone(), charged, reserved, actual };
         self.record(Mutation::Settled { queue, settlement }, now, effects);
         self.index.relook(&self.ledger, queue, id, now.engine);
+        self.acquires.stir_all();
     }
 
     pub(super) fn extend(&mut self, extensions: Vec<Extension>, now: Now, effects: &mut Effects) -> Answer {

@@ -41,10 +41,12 @@ pub(crate) fn states(engine: &Engine, now: Timestamp) -> BTreeMap<Spot, State> {
     let (states, next) = engine.ledger().node_states(0, usize::MAX, now);
     assert_eq!(next, None);
     let state = |mutation| match mutation {
-        Mutation::NodeState { queue, key, state } => ((queue, key), State::of(*state, now)),
+        Mutation::NodeState { queue, key, state } => Some(((queue, key), State::of(*state, now))),
+        // Said again beside them.
+        Mutation::LimitPut(_) => None,
         other => panic!("{other:?} is no state"),
     };
-    states.into_iter().map(state).collect()
+    states.into_iter().filter_map(state).collect()
 }
 
 impl State {

@@ -3,7 +3,7 @@
 use sluice_engine::*;
 
 use crate::node::key;
-use crate::stage::{SECOND, Stage, cost_rate, dear, job, of_queue, queue, quota, rate, slots};
+use crate::stage::{SECOND, Stage, cost_quota, cost_rate, dear, job, of_queue, queue, quota, rate, slots};
 
 pub(crate) fn named(text: &str) -> QueueName {
     QueueName::new(text).unwrap()
@@ -303,6 +303,50 @@ fn cheap_calls_do_not_pass_a_dear_job_for_ever() {
         stage.pass(SECOND);
     }
     assert!(stage.leased(waiting).is_some() && acquired(&mut stage, call).is_some());
+}
+
+#[test]
+fn calls_need_not_wait_for_a_dear_job_that_is_gone() {
+    let mut stage = shared(cost_rate(1, 5));
+    let first = stage.enqueue_to(named("q1"), vec![dear("a", 5); 2]);
+    assert_eq!(stage.lease_from(named("q1"), 1).len(), 1);
+    stage.wait_from(named("q1"), 1);
+    let calls = [(); 3].map(|()| acquire(&mut stage, of_vendor(), 1, Span::from_secs(60)));
+    for _ in 0..3 {
+        stage.pass(SECOND);
+    }
+    let told = calls.map(|call| acquired(&mut stage, call).is_some());
+    assert_eq!(told, [true, false, false], "one has had its turn, and now it is the job's");
+    stage.done(Command::Cancel(JobId(first.0 + 1)));
+    assert!(calls[1..].iter().all(|call| acquired(&mut stage, *call).is_some()));
+}
+
+#[test]
+fn tokens_that_a_job_gives_back_are_had_at_once() {
+    let mut stage = shared(cost_rate(1, 5));
+    stage.pass(Span(1));
+    stage.enqueue_to(named("q1"), vec![dear("a", 5)]);
+    let held = stage.lease_from(named("q1"), 1);
+    let call = acquire(&mut stage, of_vendor(), 3, Span::from_secs(60));
+    assert_eq!(acquired(&mut stage, call), None);
+    stage.ack_for(&held[0], Some(1));
+    assert_eq!(acquired(&mut stage, call), Some(Acquired { retry_after: None, tokens: Some(1) }));
+}
+
+#[test]
+fn what_was_kept_for_a_dear_job_is_free_as_soon_as_nobody_leases_from_its_queue() {
+    let mut stage = shared(cost_quota(6, Span::from_secs(60)));
+    put_under(&mut stage, "q3", Some(vendor()));
+    stage.pass(Span(1));
+    stage.enqueue_to(named("q1"), vec![dear("a", 6)]);
+    stage.enqueue_to(named("q2"), vec![JobSpec { priority: Priority::HIGHEST, ..dear("a", 4) }; 2]);
+    stage.enqueue_to(named("q3"), vec![job("a")]);
+    let held = stage.lease_from(named("q1"), 1);
+    let (dear, cheap) = (stage.wait_from(named("q2"), 2), stage.wait_from(named("q3"), 1));
+    // The first of the dear ones goes; the second is too much, and its lease is answered without it.
+    stage.ack_for(&held[0], Some(0));
+    assert_eq!(stage.leased(dear).unwrap().len(), 1);
+    assert_eq!(stage.leased(cheap).expect("in the same step").len(), 1);
 }
 
 #[test]

@@ -58,6 +58,11 @@ impl Tally {
         }
     }
 
+    /// Nothing that went up to now is given back any more.
+    pub(crate) fn forget_deliveries(&mut self) {
+        self.went.iter_mut().for_each(|went| went.deliveries.clear());
+    }
+
     /// Whether so much is owed that nothing may bypass it: 60 s of a rate beyond its burst, another amount of a quota.
     pub(crate) fn is_beyond(&self, now: Timestamp) -> bool {
         self.is_owed_too_much(self.window.period.0, now)

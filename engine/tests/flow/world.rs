@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sluice_engine::*;
 
+use crate::freeze::Freeze;
 use crate::node::{Spot, settings_of, way};
 use crate::tally::Tally;
 
@@ -21,15 +22,6 @@ pub(crate) struct Known {
     pub(crate) deliveries: u32,
     /// While LEASED; else 0.
     pub(crate) leased_at: Timestamp,
-}
-
-/// What THROTTLED did to a node.
-#[derive(Clone, Copy, Debug)]
-struct Freeze {
-    until: u64,
-    /// When it was said last, and how often in a row.
-    last: u64,
-    step: u32,
 }
 
 /// A breaker.
@@ -130,8 +122,7 @@ impl World {
 
     /// Until when nothing goes through a node, if it is so now.
     pub(crate) fn frozen_until(&self, spot: &Spot, now: Timestamp) -> Option<Timestamp> {
-        let until = self.freezes.get(spot).map(|freeze| Timestamp(freeze.until));
-        until.filter(|until| *until > now)
+        self.freezes.get(spot).and_then(|freeze| freeze.holds(now))
     }
 
     /// Whether a node is to learn its rate.
@@ -219,19 +210,9 @@ impl World {
             // Which node it is for, and for how long, the engine says.
             return;
         }
-        let known = self.freezes.get(&spot).copied();
-        let recent = known.filter(|freeze| now.0 - freeze.last < bound::FREEZE_MEMORY.0);
-        let (wait, step) = match (retry_after, recent) {
-            (Some(wait), recent) => (wait.0, recent.map_or(0, |freeze| freeze.step)),
-            (None, _) if known.is_some_and(|freeze| freeze.until > now.0) => return,
-            // 1, 2, 4, 8, 16 s.
-            (None, recent) => {
-                let step = recent.map_or(0, |freeze| (freeze.step + 1).min(4));
-                (1_000_000_000 << step, step)
-            }
-        };
-        let until = known.map_or(0, |freeze| freeze.until).max(now.0 + wait);
-        self.freezes.insert(spot, Freeze { until, last: now.0, step });
+        if let Some(freeze) = Freeze::said(self.freezes.get(&spot).copied(), retry_after, now) {
+            self.freezes.insert(spot, freeze);
+        }
     }
 
     /// A job goes to a worker: nothing may stand in its way.
@@ -374,10 +355,8 @@ impl World {
     /// An answer did something to a node, as the engine says.
     fn learn(&mut self, spot: Spot, state: &NodeState, now: Timestamp) {
         if self.is_adaptive(&spot) {
-            let until = state.frozen_until.0;
-            let freeze = self.freezes.entry(spot.clone()).or_insert(Freeze { until: 0, last: 0, step: 0 });
-            assert!(freeze.until <= until.max(now.0), "{spot:?} thaws though nobody said so");
-            freeze.until = until;
+            let freeze = Freeze::learned(self.freezes.get(&spot).copied(), state, now);
+            self.freezes.insert(spot.clone(), freeze);
         }
         if state.feedback.as_ref().is_some_and(|feedback| feedback.adaptation.is_some()) {
             assert!(self.is_adaptive(&spot), "{spot:?} is not to learn");
