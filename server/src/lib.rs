@@ -15,6 +15,8 @@ pub mod os;
 pub mod reload;
 pub mod rpc;
 pub mod run;
+#[cfg(test)]
+mod simulation;
 pub mod store;
 pub mod task;
 pub mod telemetry;

@@ -6,11 +6,11 @@
 mod backup;
 mod codec;
 #[cfg(test)]
-mod conformance;
-mod disk;
+pub(crate) mod conformance;
+pub(crate) mod disk;
 mod durable;
 mod home;
-mod log;
+pub(crate) mod log;
 mod memory;
 
 use std::path::PathBuf;

@@ -8,6 +8,8 @@
 //! [`Step`] is the whole of it without thread and clock, so that a simulation can drive it. Nothing here
 //! knows gRPC, and of the store only its trait.
 
+#[cfg(test)]
+pub(crate) mod bare;
 mod delivery;
 mod event;
 mod handle;

@@ -13,7 +13,7 @@ mod damage;
 mod deletion;
 mod fuzz;
 mod home;
-mod picture;
+pub(crate) mod picture;
 mod restart;
 mod rig;
 mod workload;

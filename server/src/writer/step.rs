@@ -139,6 +139,16 @@ impl Step {
         self.watchers.len()
     }
 
+    #[cfg(test)]
+    pub(super) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    #[cfg(test)]
+    pub(super) fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
     fn apply(&mut self, message: Message, now: Now, after: &mut After) {
         match message {
             Message::Call { ticket, command, reply } => {

@@ -13,7 +13,7 @@ use sluice_engine::{
 
 use crate::os;
 use crate::store::durable::Steps;
-use crate::store::{Body, Durable, DurableOptions, Memory, Store, StoreError};
+use crate::store::{Durable, DurableOptions, Memory, Store, StoreError};
 
 /// Where stores are opened, again and again.
 pub(super) enum Subject {
@@ -185,12 +185,6 @@ impl Rig {
             }
             thread::sleep(Duration::from_millis(5));
         }
-    }
-
-    /// The bodies of jobs that exist.
-    pub(super) fn bodies(&self, ids: &[JobId]) -> Vec<Body> {
-        let places: Vec<_> = self.store.locate(ids).into_iter().map(Option::unwrap).collect();
-        self.store.reader().read(&places).unwrap()
     }
 
     /// Stops in good order, or as a process that is killed: nothing more is written on purpose.

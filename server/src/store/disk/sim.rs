@@ -72,6 +72,16 @@ impl SimDisk {
         SimDisk { world: Arc::new(Mutex::new(World { plan, ..World::default() })) }
     }
 
+    /// Changes what goes wrong from now on; operations are counted on.
+    pub(crate) fn set_plan(&self, plan: Plan) {
+        self.lock().plan = plan;
+    }
+
+    /// Whether everything has stopped.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.lock().crashed
+    }
+
     /// Operations so far that changed something.
     pub(crate) fn operations(&self) -> u64 {
         self.lock().operations

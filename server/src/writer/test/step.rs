@@ -2,7 +2,6 @@
 
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use sluice_engine::{
     Answer, Command, Engine, EngineConfig, JobId, JobState, Mutation, Now, Outcome, QueueStatus, Refusal,
@@ -14,16 +13,13 @@ use super::{Spy, enqueue, lease, queue};
 use crate::bound::WATCH_INTERVAL;
 use crate::store::{Failure, Memory};
 use crate::store::{Store, StoreError, Upkeep};
+use crate::writer::bare::Bare;
 use crate::writer::delivery::Delivery;
-use crate::writer::handle::Shared;
-use crate::writer::mailbox::{Inbox, MailboxLimit, mailbox};
 use crate::writer::message::{Message, Watched};
-use crate::writer::step::{Step, Wake};
+use crate::writer::step::Wake;
 
 struct Rig {
-    step: Step,
-    inbox: Inbox,
-    shared: Arc<Shared>,
+    writer: Bare,
     now: Now,
 }
 
@@ -31,16 +27,12 @@ type LeaseReply = oneshot::Receiver<Result<Delivery, Refusal>>;
 
 impl Rig {
     fn new(store: impl Store + 'static) -> Rig {
-        let (mailbox, inbox) = mailbox(MailboxLimit::default());
-        let shared = Arc::new(Shared::new(mailbox));
-        let step = Step::new(Engine::new(EngineConfig::default()), Box::new(store), shared.clone());
-        Rig { step, inbox, shared, now: Now { engine: Timestamp(1_000), wall: WallTime(1_000_000) } }
+        let writer = Bare::new(Engine::new(EngineConfig::default()), Box::new(store));
+        Rig { writer, now: Now { engine: Timestamp(1_000), wall: WallTime(1_000_000) } }
     }
 
-    /// Does `group`, and what came into the mailbox meanwhile.
-    fn step(&mut self, mut group: Vec<Message>) -> Result<Wake, StoreError> {
-        self.inbox.take(&mut group, Duration::ZERO);
-        self.step.step(group, self.now)
+    fn step(&mut self, group: Vec<Message>) -> Result<Wake, StoreError> {
+        self.writer.step(group, self.now)
     }
 
     fn pass(&mut self, span: Span) {
@@ -50,12 +42,12 @@ impl Rig {
 
     fn call(&self, command: Command) -> (Message, oneshot::Receiver<Answer>) {
         let (reply, answer) = oneshot::channel();
-        (Message::Call { ticket: self.shared.ticket(), command, reply }, answer)
+        (Message::Call { ticket: self.writer.ticket(), command, reply }, answer)
     }
 
     fn lease(&self, max_jobs: u32, wait: Span) -> (Message, LeaseReply) {
         let (reply, answer) = oneshot::channel();
-        (Message::Lease { ticket: self.shared.ticket(), lease: lease(max_jobs, wait), reply }, answer)
+        (Message::Lease { ticket: self.writer.ticket(), lease: lease(max_jobs, wait), reply }, answer)
     }
 
     fn enqueue(&mut self, payload: &'static str) {
@@ -229,7 +221,7 @@ fn lease_abandoned_in_the_very_group_that_found_jobs_for_it_gives_them_back() {
     let mut rig = Rig::new(store.clone());
     rig.enqueue("a");
     let (reply, answer) = oneshot::channel();
-    let ticket = rig.shared.ticket();
+    let ticket = rig.writer.ticket();
     let found = Message::Lease { ticket, lease: lease(1, Span::from_secs(60)), reply };
     rig.step(vec![found, Message::Abandon(ticket)]).unwrap();
     assert_eq!(store.groups(), 2, "the lease was made durable");
@@ -247,7 +239,7 @@ fn abandoned_wait_takes_no_job() {
     answer.try_recv().unwrap().unwrap().guard.deliver();
 
     let (reply, answer) = oneshot::channel();
-    let ticket = rig.shared.ticket();
+    let ticket = rig.writer.ticket();
     let waiting = Message::Lease { ticket, lease: lease(1, Span::from_secs(60)), reply };
     rig.step(vec![waiting]).unwrap();
     assert_eq!(rig.status().waiting_leases, 1);
@@ -315,7 +307,7 @@ fn what_upkeep_wanted_last_is_committed_before_the_store_closes() {
     spy.upkeep = vec![Upkeep { mutations: vec![Mutation::Retired { segment: 7 }], ..Upkeep::default() }];
     let mut rig = Rig::new(spy);
     rig.step(vec![]).unwrap();
-    rig.step.close(rig.now).unwrap();
+    rig.writer.close(rig.now).unwrap();
     assert_eq!(store.groups(), 1);
     assert!(store.is_clean());
 }
@@ -378,7 +370,7 @@ fn queues_that_nobody_watches_any_more_are_forgotten() {
         let queue = sluice_engine::QueueName::new(&format!("q{number}")).unwrap();
         rig.step(vec![Message::Watch { queue, reply }]).unwrap();
     }
-    assert!(rig.step.watched_queues() <= 64, "{}", rig.step.watched_queues());
+    assert!(rig.writer.watched_queues() <= 64, "{}", rig.writer.watched_queues());
 }
 
 fn ready(status: &Option<Arc<QueueStatus>>) -> u64 {
