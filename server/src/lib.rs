@@ -12,6 +12,7 @@ pub mod layer;
 pub mod listener;
 pub mod load;
 pub mod os;
+mod planted;
 pub mod reload;
 pub mod rpc;
 pub mod run;

@@ -18,7 +18,7 @@ pub fn sluice() -> &'static Path {
     BUILT.get_or_init(|| build("sluice", &[]))
 }
 
-/// The server with a bug built in: it answers before it commits. The judge of histories must notice.
+/// The server with a bug built in: `SLUICE_PLANTED` says which, else it answers before it commits.
 #[must_use]
 pub fn sluiced_planted() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();

@@ -71,6 +71,12 @@ impl Setup {
         self
     }
 
+    /// The server with this bug built in (`server/src/planted.rs`).
+    #[must_use]
+    pub fn planted(self, bug: &str) -> Setup {
+        self.program(binary::sluiced_planted()).environment("SLUICE_PLANTED", bug)
+    }
+
     /// With one more argument.
     #[must_use]
     pub fn argument(mut self, argument: &str) -> Setup {

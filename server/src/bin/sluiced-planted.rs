@@ -1,4 +1,4 @@
-//! sluiced with a bug built in: it answers before the disk has what it says.
+//! sluiced with a bug built in: by `SLUICE_PLANTED` which, else it answers before the disk has what it says.
 
 #[path = "sluiced.rs"]
 mod sluiced;

@@ -20,6 +20,7 @@ use super::post::Addressed;
 use super::rest::{self, RestWaiters};
 use super::watcher::Watchers;
 use crate::bound::IDLE_UPKEEP;
+use crate::planted::{self, Bug};
 use crate::store::{Pressure, Store, StoreError};
 
 /// The engine, its store, and those who wait for answers.
@@ -86,8 +87,9 @@ impl Step {
         self.engine.wake(now, &mut self.effects);
 
         // For the judge of histories to find: the tests' proof that it would.
-        #[cfg(feature = "planted-bugs")]
-        self.answer_too_early();
+        if planted::has(Bug::EarlyAnswer) {
+            self.answer_too_early();
+        }
         let committed = self.commit(now)?;
 
         // Whoever hears that a policy is in force meets it with the next call.
@@ -210,7 +212,6 @@ impl Step {
         self.shared.post.send(answers);
     }
 
-    #[cfg(feature = "planted-bugs")]
     fn answer_too_early(&mut self) {
         self.answer();
         if !self.effects.mutations.is_empty() {

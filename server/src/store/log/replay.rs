@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::frame::{ALIGN_BYTES, FrameHeader, HEADER_BYTES, body_crc};
 use super::segment::{SegmentFile, SegmentHeader, frame_seed};
+use crate::planted::{self, Bug};
 use crate::store::StoreError;
 
 /// Goes through the frames of a segment.
@@ -40,7 +41,8 @@ impl<'a> Frames<'a> {
         let start = self.at + HEADER_BYTES;
         let body = start..start + header.body_bytes as usize;
         let is_next = header.group == self.group && header.chain == self.chain;
-        if !is_next || body_crc(header.chain, self.bytes.get(body.clone())?) != header.body_crc {
+        let is_whole = body_crc(header.chain, self.bytes.get(body.clone())?) == header.body_crc;
+        if !is_next || !is_whole && !planted::has(Bug::NoFrameCrc) {
             return None;
         }
         self.at += header.frame_bytes() as usize;
