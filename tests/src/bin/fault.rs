@@ -42,7 +42,7 @@ async fn calls(action: Action, budget: usize) -> bool {
 }
 
 async fn disk(rounds: usize) -> bool {
-    let verdict = full::go_through(rounds).await;
+    let verdict = full::go_through(Script::setup(), rounds).await;
     println!("{verdict:#?}");
     verdict.is_some_and(|verdict| verdict.wrong.is_empty())
 }

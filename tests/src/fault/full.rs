@@ -9,8 +9,8 @@ use std::time::Duration;
 use rustix::fs::statvfs;
 
 use super::clock;
-use super::script::{self, Client, QUEUE, Script};
-use crate::Sluiced;
+use super::script::{self, Client, QUEUE};
+use crate::{Setup, Sluiced};
 
 /// A file system in memory, until it is dropped.
 pub struct Mount(PathBuf);
@@ -81,8 +81,8 @@ impl Drop for Mount {
 }
 
 /// Fills the disk of a server and clears it, again and again; none when nothing may be mounted here.
-pub async fn go_through(rounds: usize) -> Option<Verdict> {
-    let mut server = Script::setup().at_rest();
+pub async fn go_through(setup: Setup, rounds: usize) -> Option<Verdict> {
+    let mut server = setup.at_rest();
     let mount = Mount::on(&server.data())?;
     server.start().await;
     let mut client = Client::new(server.queue(QUEUE), 0);

@@ -5,5 +5,6 @@
 #![allow(clippy::print_stderr, reason = "the figures")]
 
 mod call;
+mod full;
 mod power;
 mod spoil;
