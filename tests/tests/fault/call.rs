@@ -45,3 +45,13 @@ async fn server_that_answers_before_it_writes_is_found_out() {
         assert!(case.wrong.iter().any(|wrong| wrong.contains("and may be")), "{case}");
     }
 }
+
+/// So it would here: to this server a sync that failed is none that matters.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn server_that_goes_on_after_a_failed_sync_is_found_out() {
+    let setup = Script::setup().planted("failed-sync");
+    let fault = Fault { call: "fdatasync", place: Place::Log, nth: 100, action: Action::BrokenDisk };
+    let case = sweep::try_one(setup, Script::default(), fault).await;
+    eprintln!("{case}");
+    assert!(case.wrong.iter().any(|wrong| wrong == "it went on"), "{case}");
+}
