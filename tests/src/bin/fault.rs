@@ -48,7 +48,7 @@ async fn disk(rounds: usize) -> bool {
 }
 
 async fn spoil(count: usize) -> bool {
-    let sound = Sound::make(Script::default()).await;
+    let sound = Sound::make(Script::setup(), Script::default()).await;
     let mut chance = fastrand::Rng::new();
     let mut harms = sound.chosen();
     harms.extend((0..count.saturating_sub(harms.len())).map(|_| sound.random(&mut chance)));

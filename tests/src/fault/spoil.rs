@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::fs::{self, OpenOptions};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -11,12 +12,15 @@ use tempfile::TempDir;
 
 use super::script::{self, Script};
 use super::{Told, clock};
-use crate::{Sluiced, task};
+use crate::{Setup, Sluiced, task};
 
 /// A store that was stopped, and what its client was told.
 pub struct Sound {
+    setup: Setup,
     server: Sluiced,
     told: Told,
+    /// Where the bodies of small frames lie, by file.
+    small_frames: Vec<(String, Range<u64>)>,
 }
 
 /// What is done to a file.
@@ -48,13 +52,15 @@ pub struct Case {
 }
 
 impl Sound {
-    /// The store that a script leaves.
-    pub async fn make(script: Script) -> Sound {
-        let mut server = Script::setup().start().await;
+    /// The store that a script leaves, of a server that is to start on it again once it is spoiled.
+    pub async fn make(setup: Setup, script: Script) -> Sound {
+        let mut server = setup.clone().start().await;
         let ended = script.run(&server).await;
         assert!(ended.failed.is_none(), "{:?}", ended.failed);
         server.stop().await;
-        Sound { server, told: ended.told }
+        let small_frames = small_frames(&server.data());
+        assert!(small_frames.len() > script.rounds, "{} small frames", small_frames.len());
+        Sound { setup, server, told: ended.told, small_frames }
     }
 
     /// Its files, below the data directory, with their lengths. The ballast holds nothing.
@@ -105,12 +111,21 @@ impl Sound {
                 break (file.clone(), *length);
             }
         };
-        let harm = match chance.u8(..6) {
+        let harm = match chance.u8(..7) {
+            6 => return self.in_small_frame(chance),
             0 => Harm::Cut(chance.u64(..length)),
             1 => Harm::Zero(chance.u64(..length), 4_096),
             _ => Harm::Flip(chance.u64(..length * 8)),
         };
         (file, harm)
+    }
+
+    /// A bit in the body of a small frame: an ack, a lease. Only the frame's own crc covers those, where the payloads that
+    /// fill the rest of a log have theirs.
+    #[must_use]
+    pub fn in_small_frame(&self, chance: &mut Rng) -> (String, Harm) {
+        let (file, body) = &self.small_frames[chance.usize(..self.small_frames.len())];
+        (file.clone(), Harm::Flip(chance.u64(body.start * 8..body.end * 8)))
     }
 
     /// Does it to a copy, checks that, starts on it, and judges.
@@ -126,7 +141,7 @@ impl Sound {
         if case.is_found && !says_where(&checked.stdout, &checked.stderr) {
             case.wrong.push(format!("check: {}{}", checked.stdout, checked.stderr));
         }
-        let mut server = Script::setup().at_rest_on(&data);
+        let mut server = self.setup.clone().at_rest_on(&data);
         if server.try_start().await {
             let shown = script::try_shown(&server).await;
             match shown {
@@ -192,6 +207,28 @@ fn says_where(stdout: &str, stderr: &str) -> bool {
     let names =
         |text: &str| ["segment", "sled", "FORMAT", "/data", "queue"].iter().any(|word| text.contains(word));
     stdout.contains("damaged: ") && names(stdout) || names(stderr)
+}
+
+/// Where in a log the bodies of frames lie that are smaller than any with a payload (docs/STORAGE.md).
+fn small_frames(data: &Path) -> Vec<(String, Range<u64>)> {
+    const ALIGN: usize = 64;
+    const HEADER: u64 = 64;
+    const MAX_BODY: u32 = 1_000;
+    let mut files = Vec::new();
+    collect(&data.join("log"), "log/", &mut files);
+    files.sort();
+    let mut frames = Vec::new();
+    for (file, _) in files.into_iter().filter(|(name, _)| name.ends_with(".log")) {
+        let bytes = fs::read(data.join(&file)).unwrap();
+        for at in (0..bytes.len()).step_by(ALIGN).filter(|at| bytes[*at..].starts_with(b"SLFR")) {
+            let length = u32::from_le_bytes(bytes[at + 40..at + 44].try_into().unwrap());
+            if (1..MAX_BODY).contains(&length) {
+                let body = at as u64 + HEADER;
+                frames.push((file.clone(), body..body + u64::from(length)));
+            }
+        }
+    }
+    frames
 }
 
 fn collect(dir: &Path, prefix: &str, files: &mut Vec<(String, u64)>) {
