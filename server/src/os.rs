@@ -3,7 +3,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 /// How full a file system is.
@@ -42,6 +42,27 @@ pub fn private_dir(path: &Path) -> io::Result<()> {
 /// As `fsync(2)`.
 pub fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
+}
+
+/// Makes the name of a directory durable, and the names of those it lies in: who made them may have been killed before it
+/// came to that. What lies on another file system was there before.
+///
+/// # Errors
+/// As `fsync(2)`.
+pub fn sync_name(dir: &Path) -> io::Result<()> {
+    let path = fs::canonicalize(dir)?;
+    let device = fs::metadata(&path)?.dev();
+    for parent in path.ancestors().skip(1) {
+        if fs::metadata(parent)?.dev() != device {
+            break;
+        }
+        match sync_dir(parent) {
+            // Whoever may not look into it has made nothing there.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            synced => synced?,
+        }
+    }
+    Ok(())
 }
 
 /// Writes a small file, synced and whole: until it is, what was there before stays. The name itself is durable

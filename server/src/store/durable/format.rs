@@ -63,10 +63,11 @@ pub(super) fn draw() -> Result<u128, StoreError> {
         .map_err(|source| StoreError::Io { what: "draw the number of the store".to_owned(), source })
 }
 
-/// Makes a directory a store: from here on it counts as one.
+/// Makes a directory a store: from here on it counts as one. Its own name is durable before: nobody asks after it again.
 pub(super) fn write(dir: &Path, store: u128) -> Result<(), StoreError> {
     let path = dir.join("FORMAT");
-    os::replace_file(&path, encode(store).as_bytes())
+    os::sync_name(dir)
+        .and_then(|()| os::replace_file(&path, encode(store).as_bytes()))
         .and_then(|()| os::sync_dir(dir))
         .map_err(|source| StoreError::Io { what: format!("write {}", path.display()), source })
 }

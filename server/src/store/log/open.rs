@@ -79,13 +79,13 @@ pub(super) fn find(
     }
     found.begun.reverse();
     found.blank.reverse();
-    found.check_sequence(store_id)?;
+    found.check_sequence(dir, store_id)?;
     Ok(found)
 }
 
 impl Found {
     /// Nothing may be missing, and what looks never written must be so.
-    fn check_sequence(&self, store_id: u128) -> Result<(), StoreError> {
+    fn check_sequence(&self, dir: &Path, store_id: u128) -> Result<(), StoreError> {
         let numbers = self.begun.iter().map(|(file, _)| file).chain(&self.blank);
         for (file, expected) in numbers.zip(self.retired_through + 1..) {
             if file.number != expected {
@@ -95,7 +95,8 @@ impl Found {
         }
         if self.begun.is_empty() && self.retired_through > 0 {
             return Err(StoreError::Damaged(format!(
-                "the log has nothing after segment {}, which was not its last",
+                "{}: the log has nothing after segment {}, which was not its last",
+                dir.display(),
                 self.retired_through
             )));
         }

@@ -117,7 +117,7 @@ fn a_missing_segment_is_refused() {
     }
     // All that there ever was after the retired ones: a log never ends so.
     let (disk, ..) = written();
-    assert!(refusal(&disk, 4).contains("nothing after segment 4"));
+    assert!(refusal(&disk, 4).contains("/log: the log has nothing after segment 4"), "{}", refusal(&disk, 4));
 }
 
 #[test]
