@@ -3,7 +3,7 @@
 //! the process.
 //!
 //! `RECORDER_ROOT` is the directory, `RECORDER_FILE` what is written to. `RECORDER_FORGET=fdatasync` leaves that call out, as a
-//! bug would.
+//! bug would; `RECORDER_FORGET=root` leaves out syncs of that directory itself, and so of the names in it.
 //!
 //! An entry is `kind u8, time u64, file u64, number u64, bytes u32`, then so many bytes; little-endian:
 //!
@@ -17,6 +17,10 @@
 //! | 6 renamed | | | path, zero, path |
 //! | 7 removed | | | its path |
 //! | 8 directory made | | | its path |
+//! | 9 range synced | its inode | | |
+//!
+//! A range that was synced (`sync_file_range`) is there for sure no more than before: neither the disk's own cache nor
+//! what finds the bytes (lengths, extents) is written by it.
 
 #![allow(unsafe_code, reason = "it stands in for functions of the C library")]
 #![allow(clippy::missing_safety_doc, reason = "each is as safe as the function it stands in for")]
@@ -26,7 +30,7 @@ use std::ffi::CStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use libc::{c_char, c_int, c_long, c_void, mode_t, off_t, size_t, ssize_t};
+use libc::{c_char, c_int, c_long, c_uint, c_void, mode_t, off_t, size_t, ssize_t};
 
 /// What is known of the process.
 struct Recorder {
@@ -34,6 +38,7 @@ struct Recorder {
     /// Where entries go.
     out: c_int,
     forgets_fdatasync: bool,
+    forgets_root: bool,
     /// Inodes of open files below the root. While it is held nothing else is recorded.
     files: Mutex<HashMap<c_int, u64>>,
 }
@@ -46,6 +51,7 @@ const SYNC_DONE: u8 = 5;
 const RENAMED: u8 = 6;
 const REMOVED: u8 = 7;
 const DIRECTORY_MADE: u8 = 8;
+const RANGE_SYNCED: u8 = 9;
 
 static SYNCS: AtomicU64 = AtomicU64::new(1);
 
@@ -62,13 +68,30 @@ impl Recorder {
         let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_APPEND | libc::O_CLOEXEC;
         // SAFETY: the path ends with a zero and lives until the call returns.
         let out = unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path.as_ptr(), flags, 0o600) };
-        let forgets_fdatasync = std::env::var("RECORDER_FORGET").is_ok_and(|what| what == "fdatasync");
+        let forgets = std::env::var("RECORDER_FORGET").unwrap_or_default();
         let files = Mutex::new(HashMap::new());
-        (out >= 0).then_some(Recorder { root, out: out as c_int, forgets_fdatasync, files })
+        (out >= 0).then_some(Recorder {
+            root,
+            out: out as c_int,
+            forgets_fdatasync: forgets == "fdatasync",
+            forgets_root: forgets == "root",
+            files,
+        })
     }
 
     fn files(&self) -> MutexGuard<'_, HashMap<c_int, u64>> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this is the root itself.
+    fn is_root(&self, inode: u64) -> bool {
+        let mut path = self.root.clone();
+        path.push(0);
+        // SAFETY: all zeros are a valid `stat`; the path ends with a zero, and both live until the call returns.
+        unsafe {
+            let mut stat: libc::stat = std::mem::zeroed();
+            libc::stat(path.as_ptr().cast(), &raw mut stat) == 0 && stat.st_ino == inode
+        }
     }
 
     /// Whether the path is below the root. The ballast holds nothing, and much of it.
@@ -253,7 +276,9 @@ fn sync(number: c_long, fd: c_int) -> c_int {
     let Some(recorder) = recorder() else { return call!(number, fd) as c_int };
     let inode = recorder.files().get(&fd).copied();
     let Some(inode) = inode else { return call!(number, fd) as c_int };
-    if recorder.forgets_fdatasync && number == libc::SYS_fdatasync {
+    let is_forgotten = recorder.forgets_fdatasync && number == libc::SYS_fdatasync
+        || recorder.forgets_root && recorder.is_root(inode);
+    if is_forgotten {
         return 0;
     }
     let token = SYNCS.fetch_add(1, Ordering::Relaxed);
@@ -279,6 +304,21 @@ pub unsafe extern "C" fn fsync(fd: c_int) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fdatasync(fd: c_int) -> c_int {
     sync(libc::SYS_fdatasync, fd)
+}
+
+/// `sync_file_range(2)`: noted, and nothing more.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sync_file_range(fd: c_int, offset: off_t, length: off_t, flags: c_uint) -> c_int {
+    let result = call!(libc::SYS_sync_file_range, fd, offset, length, flags) as c_int;
+    if result == 0
+        && let Some(recorder) = recorder()
+    {
+        let files = recorder.files();
+        if let Some(inode) = files.get(&fd) {
+            recorder.note(RANGE_SYNCED, *inode, 0, &[]);
+        }
+    }
+    result
 }
 
 /// `rename(2)`.

@@ -16,8 +16,11 @@ use crate::{Setup, binary};
 /// A run that was recorded.
 pub struct Run {
     directory: TempDir,
-    data: PathBuf,
+    /// Where the data directory lies: its own name may be lost too.
+    root: PathBuf,
     told: Told,
+    /// How often the process synced a range of a file.
+    pub range_syncs: usize,
 }
 
 /// What came of all images.
@@ -35,6 +38,8 @@ pub struct Verdict {
 
 /// Examples that are kept.
 const MAX_EXAMPLES: usize = 10;
+/// The directory of the store in an image.
+const DATA: &str = "data";
 /// Images made of one moment.
 const OF_A_MOMENT: usize = 4;
 
@@ -43,10 +48,10 @@ pub async fn record(setup: Setup, script: Script) -> Run {
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("recording");
     let mut server = setup.at_rest();
-    let data = server.data();
+    let root = server.data().parent().expect("it lies somewhere").to_owned();
     for (name, value) in [
         ("LD_PRELOAD", binary::recorder()),
-        ("RECORDER_ROOT", data.as_path()),
+        ("RECORDER_ROOT", root.as_path()),
         ("RECORDER_FILE", file.as_path()),
     ] {
         server.set(name, value.to_str().unwrap());
@@ -58,22 +63,23 @@ pub async fn record(setup: Setup, script: Script) -> Run {
     let second = Script { life: script.life + 1, ..script }.run_on(&server, first.told).await;
     assert!(second.failed.is_none(), "{:?}", second.failed);
     server.stop().await;
-    let run = Run { directory, data: data.clone(), told: second.told };
-    run.check_against(&data);
+    let mut run = Run { directory, root, told: second.told, range_syncs: 0 };
+    let recording = run.recording();
+    run.check_against(&recording);
+    run.range_syncs = recording.range_syncs();
     run
 }
 
 impl Run {
     /// The recording, whole, gives just the files that are there: nothing was written past it.
-    fn check_against(&self, data: &Path) {
-        let recording = self.recording();
+    fn check_against(&self, recording: &Recording) {
         let mut disk = recording.begin();
         disk.go_to(recording.len());
         let mut seen = disk.seen();
         let mut found = BTreeMap::new();
-        collect(data, data, &mut found);
-        found.remove("/ballast");
-        seen.remove("/ballast");
+        collect(&self.root, &self.root.join(DATA), &mut found);
+        found.remove("/data/ballast");
+        seen.remove("/data/ballast");
         let (seen_names, names): (Vec<_>, Vec<_>) = (seen.keys().collect(), found.keys().collect());
         assert_eq!(seen_names, names);
         for (name, bytes) in &found {
@@ -82,7 +88,7 @@ impl Run {
     }
 
     fn recording(&self) -> Recording {
-        Recording::read(&self.directory.path().join("recording"), &self.data)
+        Recording::read(&self.directory.path().join("recording"), &self.root)
     }
 
     /// Builds and judges `count` images, on two threads.
@@ -111,7 +117,7 @@ impl Run {
                 let image = in_memory();
                 image::make(&disk, image.path(), &mut chance);
                 let what = format!("seed {seed}, entry {at} of {}", recording.len());
-                let wrong = match image::recover(image.path()) {
+                let wrong = match image::recover(&image.path().join(DATA)) {
                     Ok(shown) => {
                         verdict.with_jobs += usize::from(!shown.is_empty());
                         self.told.judge(&shown, recording.time_before(at))

@@ -19,14 +19,38 @@ struct Entry {
 }
 
 enum What {
-    Opened { inode: u64, path: String },
-    Written { inode: u64, offset: u64, bytes: Rc<[u8]> },
-    Cut { inode: u64, length: u64 },
-    SyncBegun { token: u64 },
-    SyncDone { inode: u64, token: u64 },
-    Renamed { from: String, to: String },
-    Removed { path: String },
-    DirectoryMade { path: String },
+    Opened {
+        inode: u64,
+        path: String,
+    },
+    Written {
+        inode: u64,
+        offset: u64,
+        bytes: Rc<[u8]>,
+    },
+    Cut {
+        inode: u64,
+        length: u64,
+    },
+    SyncBegun {
+        token: u64,
+    },
+    SyncDone {
+        inode: u64,
+        token: u64,
+    },
+    Renamed {
+        from: String,
+        to: String,
+    },
+    Removed {
+        path: String,
+    },
+    DirectoryMade {
+        path: String,
+    },
+    /// It makes nothing sure.
+    RangeSynced,
 }
 
 /// A file or a directory, whatever its names.
@@ -119,6 +143,7 @@ impl Recording {
                 }
                 7 => What::Removed { path: text() },
                 8 => What::DirectoryMade { path: text() },
+                9 => What::RangeSynced,
                 other => panic!("an entry of kind {other}"),
             };
             entries.push(Entry { time: Duration::from_nanos(time), what });
@@ -151,6 +176,12 @@ impl Recording {
         self.entries.iter().filter(|entry| matches!(entry.what, What::SyncDone { .. })).count()
     }
 
+    /// How often a range was synced: with a call that makes nothing sure.
+    #[must_use]
+    pub fn range_syncs(&self) -> usize {
+        self.entries.iter().filter(|entry| matches!(entry.what, What::RangeSynced)).count()
+    }
+
     /// The disk before anything happened.
     #[must_use]
     pub fn begin(&self) -> Disk<'_> {
@@ -179,6 +210,7 @@ impl Disk<'_> {
                 What::Cut { inode, length } => self.change(*inode, Change::Cut(*length)),
                 What::SyncBegun { token } => _ = self.syncs.insert(*token, self.at),
                 What::SyncDone { inode, token } => self.sync(*inode, *token),
+                What::RangeSynced => {}
                 What::Renamed { from, to } => self.rename(from, to),
                 What::Removed { path } => {
                     if let Some((directory, name)) = self.place(path)
