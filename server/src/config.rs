@@ -70,6 +70,8 @@ pub struct Config {
     /// Calls at work at a time; those that wait, for a job or a change, do not count. 1 to 1,000,000,
     /// default 8,192.
     pub max_in_flight: usize,
+    /// Calls that one caller may have open, those that wait among them. 1 to 1,000,000, default 4,096.
+    pub max_calls_per_caller: usize,
     /// Calls that may wait for the writer. 1 to 1,000,000, default 16,384.
     pub mailbox_calls: usize,
     /// Bytes of calls that may wait for the writer. 1 MiB to 16 GiB, default 64 MiB.
@@ -118,6 +120,7 @@ impl Default for Config {
             max_connections: 4_096,
             max_connections_per_address: 1_024,
             max_in_flight: 8_192,
+            max_calls_per_caller: 4_096,
             mailbox_calls: DEFAULT_MAILBOX_CALLS,
             mailbox_bytes: DEFAULT_MAILBOX_BYTES,
             worker_threads: 0,
@@ -151,6 +154,7 @@ impl Config {
         bound("max_connections", self.max_connections as u64, 1, 1_000_000);
         bound("max_connections_per_address", self.max_connections_per_address as u64, 1, 1_000_000);
         bound("max_in_flight", self.max_in_flight as u64, 1, 1_000_000);
+        bound("max_calls_per_caller", self.max_calls_per_caller as u64, 1, 1_000_000);
         bound("mailbox_calls", self.mailbox_calls as u64, 1, 1_000_000);
         bound("mailbox_bytes", self.mailbox_bytes as u64, MIB, 16 << 30);
         bound("worker_threads", self.worker_threads as u64, 0, 1_024);

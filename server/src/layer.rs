@@ -12,6 +12,7 @@ mod identify;
 mod in_flight;
 mod notice;
 mod rate;
+mod share;
 mod stop;
 mod trace;
 
@@ -43,6 +44,8 @@ pub type GrpcService = BoxCloneSyncService<Request<Body>, Response<Body>, Infall
 pub(crate) struct LayerSettings {
     /// Calls that may be in the handlers at a time.
     pub(crate) max_in_flight: usize,
+    /// Calls that one caller may have open at a time, those that wait among them.
+    pub(crate) max_calls_per_caller: usize,
     /// How often one caller may ask; none: as often as it likes.
     pub(crate) request_rate: Option<RequestRate>,
     /// How long a call may take until its answer begins, where its caller does not say less.
@@ -71,7 +74,10 @@ where
     let limit = settings.request_rate.map(RequestLimit::new);
     let service = rate::RateService::new(service, limit);
 
-    // Outside of the rates, which are counted by who calls; within the shedding, for it is some work. Streams
+    // Outside of whatever reads requests and makes answers: it counts what of them is under way.
+    let service = share::ShareService::new(service, settings.max_calls_per_caller);
+
+    // Outside of rates and shares, which are counted by who calls; within the shedding, for it is some work. Streams
     // end from here when a token is taken back.
     let service = identify::IdentifyService::new(service, auth);
 

@@ -91,6 +91,19 @@ pub fn forget_pages(file: &File) -> io::Result<()> {
     Ok(())
 }
 
+/// Lets this process have as many files open as it is ever allowed to; how many that is. Programs are often started with
+/// few, for the sake of old ones.
+#[must_use]
+pub fn raise_file_limit() -> u64 {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+
+    let limit = getrlimit(Resource::Nofile);
+    let raised = rustix::process::Rlimit { current: limit.maximum, ..limit };
+    // What is refused leaves it as it was.
+    let limit = setrlimit(Resource::Nofile, raised).map_or(limit, |()| raised);
+    limit.current.unwrap_or(u64::MAX)
+}
+
 /// Lets others go first where this thread competes with them. Only a wish: a refusal is no error.
 pub fn lower_priority(niceness: i32) {
     #[cfg(target_os = "linux")]

@@ -64,6 +64,7 @@ pub async fn service(
 ) -> (GrpcService, Health) {
     let layers = LayerSettings {
         max_in_flight: settings.max_in_flight,
+        max_calls_per_caller: settings.max_calls_per_caller,
         request_rate: settings.request_rate,
         max_call_time: settings.max_call_time,
     };

@@ -84,6 +84,8 @@ pub enum RunError {
 
 /// Connections of the HTTP port: probes and people.
 const HTTP_CONNECTIONS: ConnectionLimit = ConnectionLimit { total: 256, per_address: 128 };
+/// Files besides connections: the pages' connections, segments, sled.
+const OTHER_FILES: u64 = 512;
 /// Threads that read bodies: more would not make the disk faster.
 const BLOCKING_THREADS: usize = 32;
 /// How long threads that read bodies may take to end: nobody waits for them any more.
@@ -127,6 +129,14 @@ pub fn run(
     }
     if !os::sync_file_range_is_refused() && !config.insecure_no_sync_filter {
         return Err(RunError::NoSyncFilter);
+    }
+    let files = os::raise_file_limit();
+    if files < config.max_connections as u64 + OTHER_FILES {
+        warn!(
+            files,
+            max_connections = config.max_connections,
+            "fewer files may be open than there may be connections: raise the limit (ulimit -n, LimitNOFILE)"
+        );
     }
     if !loaded.unknown_variables.is_empty() {
         warn!(variables = loaded.unknown_variables.join(" "), "variables that are no settings");
@@ -270,6 +280,7 @@ fn rpc_settings(config: &Config) -> RpcSettings {
         max_payload_bytes: config.max_payload_bytes,
         strict_queues: config.strict_queues,
         max_in_flight: config.max_in_flight,
+        max_calls_per_caller: config.max_calls_per_caller,
         request_rate: request_rate
             .and_then(|(rate, burst)| RequestRate::new(rate, Duration::from_secs(1), burst)),
         max_idempotency_keys: config.max_idempotency_keys,

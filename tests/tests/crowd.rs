@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sluice_proto::v1::{EnqueueRequest, OverflowPolicy, Queue as Settings};
-use sluice_tests::{Queue, Sluiced, spec};
+use sluice_tests::{Queue, Setup, Sluiced, spec};
 use tokio::task::JoinHandle;
 use tonic::Status;
 
@@ -47,7 +47,8 @@ async fn s4_1_ten_thousand_callers_wait_for_room_and_half_of_them_give_up() {
     let seed = fastrand::u64(..1_000_000);
     eprintln!("seed {seed}");
     let mut chance = fastrand::Rng::with_seed(seed);
-    let mut server = Sluiced::fresh().await;
+    let setup = Setup::default().environment("SLUICED_MAX_CALLS_PER_CALLER", "16384");
+    let mut server = setup.start().await;
     let queue = server.queue("crowd");
     let settings =
         Settings { retention_bytes: Some(1 << 30), ..spec::bounded(CAPACITY, OverflowPolicy::Wait) };

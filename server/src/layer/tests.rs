@@ -17,7 +17,12 @@ use super::*;
 const DAY: Duration = Duration::from_secs(86_400);
 
 fn settings() -> LayerSettings {
-    LayerSettings { max_in_flight: 100, request_rate: None, max_call_time: Duration::from_secs(120) }
+    LayerSettings {
+        max_in_flight: 100,
+        max_calls_per_caller: 100,
+        request_rate: None,
+        max_call_time: Duration::from_secs(120),
+    }
 }
 
 /// The stack of a server that does not stop.

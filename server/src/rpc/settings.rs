@@ -16,6 +16,8 @@ pub struct RpcSettings {
     pub strict_queues: bool,
     /// Calls that may be in the handlers at a time. Those that wait do not count.
     pub max_in_flight: usize,
+    /// Calls that one caller may have open at a time, those that wait among them.
+    pub max_calls_per_caller: usize,
     /// How often one caller may ask; none: as often as it likes.
     pub request_rate: Option<RequestRate>,
     /// How long a call may take until its answer begins. Longer than the longest wait.
@@ -40,6 +42,8 @@ impl Default for RpcSettings {
             strict_queues: false,
             // A call holds at most a request of 4 MiB, and most hold a few hundred bytes.
             max_in_flight: 8_192,
+            // Half of those: one caller cannot take all the places.
+            max_calls_per_caller: 4_096,
             request_rate: None,
             max_call_time: Duration::from_secs(120),
             max_idempotency_keys: DEFAULT_IDEMPOTENCY_KEYS,

@@ -93,6 +93,12 @@ pub(crate) enum Failure {
         /// When there is room again.
         retry_after: Option<Duration>,
     },
+    /// The caller has as many calls open as it may.
+    TooManyCalls,
+    /// The caller has more under way than it may: requests that are not whole, answers that it does not read.
+    TooMuchHeld,
+    /// The same, and what was asked may have been done.
+    AnswerNotTaken,
     /// The disk is nearly full.
     StorageFull,
     /// The store is still being read.
@@ -128,6 +134,8 @@ const OVERLOADED_RETRY: Duration = Duration::from_millis(200);
 const STARTING_RETRY: Duration = Duration::from_secs(1);
 /// Time for a server to start anew.
 const STOPPING_RETRY: Duration = Duration::from_secs(1);
+/// Time for a caller to send, read or end something.
+const SHARE_RETRY: Duration = Duration::from_secs(1);
 /// Room comes back when jobs are done, or a person makes some.
 const STORAGE_RETRY: Duration = Duration::from_secs(5);
 /// Queues go only when a person removes them.
@@ -168,6 +176,9 @@ impl Failure {
             Failure::LimitInUse(_) => (FailedPrecondition, "LIMIT_IN_USE", None),
             Failure::TooManyLimits => (ResourceExhausted, "TOO_MANY_LIMITS", Some(QUEUES_RETRY)),
             Failure::RequestRate { retry_after, .. } => (ResourceExhausted, "REQUEST_RATE", *retry_after),
+            Failure::TooManyCalls => (ResourceExhausted, "TOO_MANY_CALLS", Some(SHARE_RETRY)),
+            Failure::TooMuchHeld => (ResourceExhausted, "TOO_MUCH_HELD", Some(SHARE_RETRY)),
+            Failure::AnswerNotTaken => (Aborted, "ANSWER_NOT_TAKEN", None),
             Failure::StorageFull => (ResourceExhausted, "STORAGE_FULL", Some(STORAGE_RETRY)),
             Failure::Starting => (Unavailable, "STARTING", Some(STARTING_RETRY)),
             Failure::Overloaded => (Unavailable, "OVERLOADED", Some(OVERLOADED_RETRY)),
@@ -194,6 +205,11 @@ impl Failure {
                 "more at once than the request rate ever allows"
             }
             Failure::RequestRate { .. } => "over the request rate",
+            Failure::TooManyCalls => "as many calls are open as one caller may have",
+            Failure::TooMuchHeld => "more of your requests and answers is under way than one caller may have",
+            Failure::AnswerNotTaken => {
+                "answers before this one were not read; what was asked may have been done"
+            }
             Failure::RequestIdReused => "request_id came before with other content",
             Failure::RequestTooLarge => "the request has more than 4 MiB",
             Failure::UnknownMethod => "there is no such rpc, or not this encoding of it",

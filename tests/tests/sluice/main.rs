@@ -66,6 +66,7 @@ mod secret;
 mod security;
 mod service;
 mod setting;
+mod share;
 mod shared_limit;
 mod sms;
 mod statistic;

@@ -74,6 +74,12 @@ fn details(failure: &Failure) -> ErrorDetails {
         Failure::RequestRate { caller, .. } => {
             details.add_quota_failure_violation(name_of(caller), failure.message());
         }
+        Failure::TooManyCalls => {
+            details.add_quota_failure_violation("calls", failure.message());
+        }
+        Failure::TooMuchHeld => {
+            details.add_quota_failure_violation("bytes", failure.message());
+        }
         Failure::TooManyQueues => {
             details.add_quota_failure_violation("queues", failure.message());
         }
@@ -113,6 +119,7 @@ fn details(failure: &Failure) -> ErrorDetails {
         | Failure::Stopping
         | Failure::DeadlineExceeded
         | Failure::Interrupted { .. }
+        | Failure::AnswerNotTaken
         | Failure::Internal => {}
     }
     details
