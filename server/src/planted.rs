@@ -1,6 +1,8 @@
 //! Bugs built in on purpose, one at a time, so that tests can show that their harnesses find them. `SLUICE_PLANTED` says
 //! which, and only to `sluiced-planted`: any other server is built without a single one.
 
+use sluice_engine::Mutation;
+
 /// What is wrong with the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bug {
@@ -14,6 +16,8 @@ pub(crate) enum Bug {
     NoFrameCrc,
     /// The disk never counts as full.
     NoReserve,
+    /// A restart does not know what went through limits.
+    ForgottenDebts,
 }
 
 /// Whether the server has this bug.
@@ -31,8 +35,18 @@ pub(crate) fn has(bug: Bug) -> bool {
         Ok("no-sync-filter") => Bug::NoSyncFilter,
         Ok("no-frame-crc") => Bug::NoFrameCrc,
         Ok("no-reserve") => Bug::NoReserve,
+        Ok("forgotten-debts") => Bug::ForgottenDebts,
         Ok("early-answer") | Err(_) => Bug::EarlyAnswer,
         // Without a bug a harness would pass for blind.
         Ok(other) => panic!("there is no bug {other:?}"),
     })
+}
+
+/// What a start takes of a group of the log.
+pub(crate) fn taken(mut mutations: Vec<Mutation>) -> Vec<Mutation> {
+    if has(Bug::ForgottenDebts) {
+        mutations
+            .retain(|mutation| !matches!(mutation, Mutation::Charged { .. } | Mutation::NodeState { .. }));
+    }
+    mutations
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use sluice_proto::v1::{
-    GateKind, JobSpec, JobState, LeasedJob, Nack, NackReason, NodeSettings, Queue as Settings,
+    GateKind, Job, JobSpec, JobState, LeasedJob, Nack, NackReason, NodeSettings, Queue as Settings,
     ResetNodeRequest, Window, WindowKind, WindowUnit,
 };
 use sluice_tests::{Queue, Setup, Sluiced, cli, spec, status};
@@ -309,9 +309,9 @@ async fn s0_3_without_a_time_the_wait_doubles_and_what_is_said_at_once_counts_on
     assert!((1_500..3_900).contains(&second.as_millis()), "then 2 s: {second:?}");
 }
 
-#[tokio::test]
-async fn n10_restart_does_not_let_a_burst_through_again_though_its_leases_left_the_log() {
-    let mut server = Setup::small_segments().start().await;
+/// What goes after two restarts though a burst went before them and its leases left the log; and what waits in the end.
+async fn after_restarts(setup: Setup) -> (Vec<String>, Vec<Job>) {
+    let mut server = setup.start().await;
     let queue = server.queue("debt");
     let rules = [("a", windows(&[rate(1, HOUR, 3)])), ("b", windows(&[of_cost(quota(3, HOUR))]))];
     queue
@@ -330,14 +330,27 @@ async fn n10_restart_does_not_let_a_burst_through_again_though_its_leases_left_t
         churn.enqueue(large.clone()).await;
         churn.ack(&churn.lease(20).await).await;
     }
+    let mut went = Vec::new();
     for _ in 0..2 {
         server.kill_and_start().await;
-        let queue = server.queue("debt");
-        assert_eq!(goes(&queue).await, [""; 0]);
-        let waits = queue.list(&[JobState::Ready], 10).await;
-        assert_eq!(waits.len(), 4);
-        assert!(waits.iter().all(|job| spec::blocks(job).len() == 1), "{waits:?}");
+        went.extend(goes(&server.queue("debt")).await);
     }
+    (went, server.queue("debt").list(&[JobState::Ready], 10).await)
+}
+
+#[tokio::test]
+async fn n10_restart_does_not_let_a_burst_through_again_though_its_leases_left_the_log() {
+    let (went, waits) = after_restarts(Setup::small_segments()).await;
+    assert_eq!(went, [""; 0]);
+    assert_eq!(waits.len(), 4);
+    assert!(waits.iter().all(|job| spec::blocks(job).len() == 1), "{waits:?}");
+}
+
+#[tokio::test]
+async fn n10_server_that_forgets_its_debts_is_found_out() {
+    let (mut went, _) = after_restarts(Setup::small_segments().planted("forgotten-debts")).await;
+    went.sort();
+    assert_eq!(went, ["a", "a", "b", "b"], "what the limits hold back would go");
 }
 
 #[tokio::test]

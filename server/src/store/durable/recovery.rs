@@ -14,11 +14,11 @@ use super::lock::Lock;
 use super::mover::Mover;
 use super::room::Room;
 use super::{Durable, DurableOptions};
-use crate::os;
 use crate::store::StoreError;
 use crate::store::disk::RealDisk;
 use crate::store::home::{Home, Meta};
 use crate::store::log::{Log, LogOptions};
+use crate::{os, planted};
 
 impl Durable {
     /// Opens the store in `dir`, or makes one there. [`crate::store::Store::load`] comes next.
@@ -76,7 +76,7 @@ impl Durable {
         let mover = &mut self.mover;
         let replayed = self.log.replay(&mut |group, now, mutations, segment| {
             mover.observe(now, &mutations);
-            loader.group(group, now, mutations).map_err(|error| {
+            loader.group(group, now, planted::taken(mutations)).map_err(|error| {
                 StoreError::Damaged(format!("segment {segment} of the log, group {group}: {error}"))
             })
         })?;
