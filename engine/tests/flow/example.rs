@@ -194,6 +194,41 @@ fn lifted_limit_reaches_however_many_keys_in_steps_of_bounded_length() {
 }
 
 #[test]
+fn somebody_who_waits_is_served_from_the_last_key_that_a_lifted_limit_reaches() {
+    // Those that are reached in the first step, and in the one after it, have nothing left.
+    let keys = 3 * bound::MAX_NODES_SWEPT_PER_STEP;
+    let mut stage = Stage::with(of_keys([("k*", quota(1, Span::from_secs(86_400)))]));
+    let jobs = || (0..keys).map(|number| job(&format!("k{number}"))).collect();
+    stage.enqueue(jobs());
+    let first = stage.enqueue(jobs());
+    assert_eq!(stage.lease(u32::MAX).len(), keys);
+    let waiting = stage.wait(1);
+    for number in first.0..first.0 + keys as u64 - 1 {
+        stage.done(Command::Cancel(JobId(number)));
+    }
+    stage.put(of_keys([("k*", NodeSettings::default())]));
+    assert_eq!(stage.leased(waiting), None, "its key is the last");
+    while stage.engine.next_wake(stage.now) <= Some(stage.now.engine) {
+        stage.pass(Span::ZERO);
+    }
+    assert_eq!(stage.leased(waiting).unwrap().len(), 1);
+}
+
+#[test]
+fn job_of_a_time_of_day_goes_within_a_second_of_it_to_whatever_the_clock_is_set() {
+    let mut stage = Stage::with(QueuePatch::default());
+    let time = stage.now.wall + Span::from_secs(3_600);
+    stage.enqueue(vec![JobSpec { start: Start::At(time), ..job("a") }]);
+    let waiting = stage.wait(1);
+    // Nobody tells the engine: it looks when it said it would.
+    let looks = stage.engine.next_wake(stage.now).unwrap().since(stage.now.engine);
+    assert!(looks <= SECOND, "{looks:?}");
+    stage.now.wall = time;
+    stage.pass(looks);
+    assert_eq!(stage.leased(waiting).unwrap().len(), 1);
+}
+
+#[test]
 fn debt_keeps_its_units_when_a_limit_changes() {
     let mut stage = Stage::with(of_queue(rate(10, 4)));
     stage.enqueue(vec![job("a"); 9]);

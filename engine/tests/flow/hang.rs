@@ -3,7 +3,7 @@
 use sluice_engine::*;
 
 use crate::shared::{named, of_vendor, put_limit, put_under, shared, vendor};
-use crate::stage::{SECOND, Stage, breaker, cost_quota, cost_rate, dear, job, slots};
+use crate::stage::{SECOND, Stage, breaker, bypass, cost_quota, cost_rate, dear, job, slots};
 
 /// Units that may go through the limit.
 fn tokens(stage: &Stage) -> u64 {
@@ -42,19 +42,22 @@ fn jobs_in_flight_come_with_their_queue_and_the_cap_holds_for_what_goes_from_the
 
 #[test]
 fn slots_are_free_when_the_queue_whose_jobs_held_them_leaves() {
-    for leave in WAYS_OUT {
-        let mut stage = shared(slots(1));
-        stage.enqueue_to(named("q1"), vec![job("a")]);
-        stage.enqueue_to(named("q2"), vec![job("a"), JobSpec { bypass_limits: true, ..job("b") }]);
-        assert_eq!(stage.lease_from(named("q1"), 1).len(), 1);
-        let waiting = stage.wait_from(named("q2"), 1);
-        assert_eq!(stage.leased(waiting), None);
-        leave(&mut stage, "q1");
-        let held = stage.leased(waiting).expect("nothing is in flight any more");
-        assert_eq!((held.len(), in_flight(&stage)), (1, 1));
-        let waiting = stage.wait_from(named("q2"), 1);
-        stage.ack(&held[0]);
-        assert_eq!(stage.leased(waiting).unwrap().len(), 1);
+    // Jobs that bypass limits stand in a line of their own.
+    for waits in [job("a"), bypass("a")] {
+        for leave in WAYS_OUT {
+            let mut stage = shared(slots(1));
+            stage.enqueue_to(named("q1"), vec![job("a")]);
+            stage.enqueue_to(named("q2"), vec![waits.clone(); 2]);
+            assert_eq!(stage.lease_from(named("q1"), 1).len(), 1);
+            let waiting = stage.wait_from(named("q2"), 1);
+            assert_eq!(stage.leased(waiting), None);
+            leave(&mut stage, "q1");
+            let held = stage.leased(waiting).expect("nothing is in flight any more");
+            assert_eq!((held.len(), in_flight(&stage)), (1, 1));
+            let waiting = stage.wait_from(named("q2"), 1);
+            stage.ack(&held[0]);
+            assert_eq!(stage.leased(waiting).unwrap().len(), 1);
+        }
     }
 }
 

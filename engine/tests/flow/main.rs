@@ -14,6 +14,7 @@ mod bypass;
 mod example;
 mod feedback;
 mod freeze;
+mod frozen;
 mod hang;
 mod harness;
 mod judge;

@@ -322,6 +322,17 @@ fn calls_need_not_wait_for_a_dear_job_that_is_gone() {
 }
 
 #[test]
+fn calls_need_not_wait_for_a_dear_call_that_is_gone() {
+    let mut stage = shared(cost_rate(1, 5));
+    assert_eq!(at_once(&mut stage, of_vendor(), 4).retry_after, None);
+    let dear = acquire(&mut stage, of_vendor(), 5, Span::from_secs(60));
+    let cheap = acquire(&mut stage, of_vendor(), 1, Span::from_secs(60));
+    assert_eq!(acquired(&mut stage, cheap), None);
+    stage.ask(Command::Abandon(dear));
+    assert_eq!(acquired(&mut stage, cheap), Some(Acquired { retry_after: None, tokens: Some(0) }));
+}
+
+#[test]
 fn tokens_that_a_job_gives_back_are_had_at_once() {
     let mut stage = shared(cost_rate(1, 5));
     stage.pass(Span(1));
