@@ -37,7 +37,7 @@ use self::shrink::shrink;
 use self::world::{Figures, World};
 
 /// Seeds that are tried unless SLUICE_SEEDS says otherwise.
-const SEEDS: u64 = 20_000;
+const SEEDS: u64 = 9_000;
 /// Seeds in which each bug must be found.
 const SEEDS_FOR_A_BUG: u64 = 2_000;
 

@@ -33,6 +33,8 @@ pub(super) struct Judge {
     is_paused: [bool; QUEUES.len()],
     limited: Rate,
     shared: Quota,
+    /// Whether a deletion may have been refused of which nobody heard: then requests before it are remembered.
+    is_deletion_in_doubt: bool,
     /// Whether somebody was gone before the answer in this step.
     pub(super) vanished: bool,
     pub(super) deliveries: usize,
@@ -94,6 +96,7 @@ impl Judge {
             is_paused: Default::default(),
             limited: Rate::default(),
             shared: Quota::default(),
+            is_deletion_in_doubt: false,
             vanished: false,
             deliveries: 0,
         }
@@ -224,7 +227,8 @@ impl Judge {
             self.requests.insert(request, (enqueued.clone(), now.engine));
         }
         let first = self.jobs.get(&enqueued.first).filter(|_| enqueued.count > 0);
-        let is_old = enqueued.first <= self.last_id && first.is_some_and(|job| job.spec.is_none());
+        let may_be_old = |job: &Job| job.spec.is_none() || queue == DOOMED && self.is_deletion_in_doubt;
+        let is_old = enqueued.first <= self.last_id && first.is_some_and(may_be_old);
         if requested.is_some() && is_old {
             // It came before, and nobody heard of the answer.
             return Ok(());
@@ -503,7 +507,10 @@ impl Judge {
     pub(super) fn in_doubt(&mut self, asked: &[Asked], engine: &Engine, now: Now) -> Result<(), Wrong> {
         for asked in asked {
             match asked {
-                Asked::Delete => self.forget_doomed(),
+                Asked::Delete => {
+                    self.forget_doomed();
+                    self.is_deletion_in_doubt = true;
+                }
                 Asked::Purge { jobs } => jobs.iter().for_each(|id| self.gone(*id)),
                 // A new life begins with it.
                 Asked::Requeue { jobs } => jobs.iter().for_each(|id| {
@@ -617,13 +624,12 @@ impl Judge {
                 job.state = State::AtRest(view.state);
             }
         }
-        for index in 0..QUEUES.len() {
+        for (index, name) in QUEUES.iter().enumerate() {
             let Some(status) = engine.status(&super::call::queue(index), now) else { continue };
             let accounted = status.counts.sum() + status.totals.removed;
             ensure!(
                 accounted == status.totals.enqueued,
-                "{} has {accounted} of {} jobs",
-                QUEUES[index],
+                "{name} has {accounted} of {} jobs",
                 status.totals.enqueued
             );
         }

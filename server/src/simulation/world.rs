@@ -83,7 +83,7 @@ pub(super) struct Figures {
     pub(super) kept: usize,
     pub(super) deliveries: usize,
     pub(super) moved: usize,
-    /// Of everything that was told.
+    /// Of everything on the disk at the end.
     pub(super) digest: u64,
 }
 
@@ -145,6 +145,7 @@ impl World {
             self.step(step).map_err(|wrong| format!("step {number}: {wrong}"))?;
         }
         self.finish().map_err(|wrong| format!("at the end: {wrong}"))?;
+        self.figures.digest = self.disk.digest();
         self.figures.moved = self.shelf.kept().moved;
         self.figures.deliveries = self.judge.deliveries;
         Ok(())
@@ -324,7 +325,6 @@ impl World {
                 {
                     enqueued.first.0 += 1;
                 }
-                self.digest(&answer);
                 self.judge.hear(&waiting.asked, &answer, now)?;
                 if self.bug == Some(Bug::AcksAreForgotten) && matches!(waiting.asked, Asked::Ack { .. }) {
                     let (queue, jobs) = &self.last_delivery;
@@ -359,19 +359,11 @@ impl World {
                     Some(Bug::PayloadsAreMixedUp) => payloads.reverse(),
                     _ => {}
                 }
-                self.digest(&delivery.jobs);
                 delivery.guard.deliver();
                 self.last_delivery = (queue, delivery.jobs.clone());
                 self.judge.leased(queue, seconds, &delivery.jobs, &payloads, now)
             }
         }
-    }
-
-    fn digest(&mut self, what: &impl std::fmt::Debug) {
-        use std::hash::{DefaultHasher, Hash, Hasher};
-        let mut hasher = DefaultHasher::new();
-        (self.figures.digest, format!("{what:?}")).hash(&mut hasher);
-        self.figures.digest = hasher.finish();
     }
 
     /// The process ends, and another begins.

@@ -4,6 +4,7 @@
 //! the first unsynced changes of names. What was lost is drawn from a seed.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -123,6 +124,15 @@ impl SimDisk {
     /// The names of all files, in order.
     pub(crate) fn names(&self) -> Vec<PathBuf> {
         self.lock().names.keys().cloned().collect()
+    }
+
+    /// A hash of every byte that was ever durable, and of the names.
+    pub(crate) fn digest(&self) -> u64 {
+        let world = self.lock();
+        let mut hasher = DefaultHasher::new();
+        world.durable_names.hash(&mut hasher);
+        world.inodes.iter().for_each(|inode| inode.durable.hash(&mut hasher));
+        hasher.finish()
     }
 
     fn lock(&self) -> MutexGuard<'_, World> {
