@@ -13,7 +13,7 @@ use sluice_engine::{
 
 use super::judge::Judge;
 use super::script::{Call, DOOMED, Job, LIMITED, PLAIN, QUEUES, SHARED};
-use super::window::{AMOUNT, BURST, PERIOD, SPACING};
+use super::window::{AMOUNT, BURST, IN_FLIGHT, PERIOD, SPACING};
 use crate::idempotency;
 
 /// What was asked, for who judges the answer.
@@ -80,7 +80,7 @@ pub(super) fn setup() -> Vec<Command> {
             SHARED,
             QueuePatch {
                 limit: Some(Some(limit())),
-                node: Some(NodeSettings { max_in_flight: Some(4), ..NodeSettings::default() }),
+                node: Some(NodeSettings { max_in_flight: Some(IN_FLIGHT), ..NodeSettings::default() }),
                 ..QueuePatch::default()
             },
         ),

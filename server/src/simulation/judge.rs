@@ -10,7 +10,7 @@ use sluice_engine::{
 
 use super::call::Asked;
 use super::script::{self, DOOMED, LIMITED, QUEUES, SHARED};
-use super::window::{Quota, Rate};
+use super::window::{IN_FLIGHT, Quota, Rate};
 
 /// What is wrong.
 pub(super) type Wrong = String;
@@ -83,8 +83,6 @@ enum State {
 }
 
 const DAY: Span = Span::from_secs(24 * 3600);
-/// What [`super::call::setup`] says.
-const MOST_IN_FLIGHT: usize = 4;
 
 impl Judge {
     pub(super) fn new() -> Judge {
@@ -335,7 +333,7 @@ impl Judge {
                     let is_counted =
                         |job: &&Job| job.queue == SHARED && holds(job) && job.unheard == Unheard::No;
                     let held = self.jobs.values().filter(is_counted).count();
-                    ensure!(held <= MOST_IN_FLIGHT, "{held} of shared are in flight");
+                    ensure!(held <= IN_FLIGHT as usize, "{held} of shared are in flight");
                 }
                 _ => {}
             }

@@ -10,6 +10,8 @@ pub(super) const SPACING: Span = Span::from_millis(200);
 /// So many in any span: what the shared limit lets through.
 pub(super) const AMOUNT: u32 = 6;
 pub(super) const PERIOD: Span = Span::from_secs(10);
+/// Jobs of `shared` that workers hold at a time.
+pub(super) const IN_FLIGHT: u32 = 4;
 
 /// A bucket that leaks.
 #[derive(Default)]

@@ -113,14 +113,13 @@ impl Ring for Bell {
 const MAX_WAKES: usize = 4;
 /// Rounds at the end until all is done.
 const MAX_ROUNDS: usize = 2_000;
-/// How long a job may be kept from going at the end: nothing there waits longer.
+/// Steps until nothing is due, before everything is looked at.
 const MAX_STEPS_AT_ONCE: usize = 400;
 
 impl World {
     pub(super) fn new(bug: Option<Bug>) -> World {
-        let plan = Plan { lie_about_sync: bug == Some(Bug::SyncIsLeftOut), ..Plan::default() };
         World {
-            disk: SimDisk::new(plan),
+            disk: SimDisk::new(sound(bug)),
             shelf: Shelf::default(),
             now: Now { engine: Timestamp(3_600_000_000_000), wall: WallTime(1_700_000_000_000_000_000) },
             life: None,
@@ -187,14 +186,9 @@ impl World {
     }
 
     fn plan(&mut self, change: impl FnOnce(&mut Plan, u64)) {
-        let mut plan = self.sound();
+        let mut plan = sound(self.bug);
         change(&mut plan, self.disk.operations());
         self.disk.set_plan(plan);
-    }
-
-    /// A plan by which nothing goes wrong, but for what is planted.
-    fn sound(&self) -> Plan {
-        Plan { lie_about_sync: self.bug == Some(Bug::SyncIsLeftOut), ..Plan::default() }
     }
 
     fn advance(&mut self, span: Span) {
@@ -376,8 +370,8 @@ impl World {
         self.left.clear();
         let fault = self.fault.take();
         self.disk = match fault {
-            Some(Fault::PowerLoss { chance }) => self.disk.after_power_loss(chance, self.sound()),
-            _ => self.disk.after_kill(self.sound()),
+            Some(Fault::PowerLoss { chance }) => self.disk.after_power_loss(chance, sound(self.bug)),
+            _ => self.disk.after_kill(sound(self.bug)),
         };
         self.recover()
     }
@@ -509,7 +503,7 @@ impl World {
 
     /// Nothing goes wrong any more, and every job comes to its end.
     fn finish(&mut self) -> Result<(), Wrong> {
-        self.disk.set_plan(self.sound());
+        self.disk.set_plan(sound(self.bug));
         // Something may have gone wrong that nobody has met yet.
         self.fault = Some(Fault::Kill);
         self.restart()?;
@@ -541,6 +535,11 @@ impl World {
         }
         Err("jobs do not come to their end".to_owned())
     }
+}
+
+/// A plan by which nothing goes wrong, but for what is planted.
+fn sound(bug: Option<Bug>) -> Plan {
+    Plan { lie_about_sync: bug == Some(Bug::SyncIsLeftOut), ..Plan::default() }
 }
 
 impl Life {
