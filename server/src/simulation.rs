@@ -35,6 +35,7 @@ use self::bug::Bug;
 use self::script::Script;
 use self::shrink::shrink;
 use self::world::{Figures, World};
+use crate::os;
 
 /// Seeds that are tried unless SLUICE_SEEDS says otherwise.
 const SEEDS: u64 = 9_000;
@@ -45,8 +46,12 @@ thread_local! {
     static IS_QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
+/// By how much others come first for the scheduler: tests beside wait for threads that step back themselves.
+const NICENESS: i32 = 19;
+
 /// Runs a script; a panic is something wrong as well.
 fn run(script: &Script, bug: Option<Bug>) -> Result<Figures, String> {
+    os::lower_priority(NICENESS);
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let before = panic::take_hook();
