@@ -79,6 +79,32 @@ pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::rename(&unfinished, path)
 }
 
+/// Takes room on the disk for `file` to grow by so many bytes: what is written beyond its end finds room then, whoever
+/// fills the disk. Its length stays. Whether there was room; where a file system cannot do it, there is nothing to take.
+///
+/// # Errors
+/// As `fallocate(2)`, but for those of a full disk.
+#[cfg(target_os = "linux")]
+pub fn reserve_growth(file: &File, bytes: u64) -> io::Result<bool> {
+    use rustix::fs::{FallocateFlags, fallocate};
+    use rustix::io::Errno;
+
+    match fallocate(file, FallocateFlags::KEEP_SIZE, file.metadata()?.len(), bytes) {
+        Err(Errno::NOSPC | Errno::DQUOT) => Ok(false),
+        Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Elsewhere there is no such call.
+///
+/// # Errors
+/// Never.
+#[cfg(not(target_os = "linux"))]
+pub fn reserve_growth(_file: &File, _bytes: u64) -> io::Result<bool> {
+    Ok(true)
+}
+
 /// Writes the file's pages out and forgets them, so that the next read shows what the disk holds. After
 /// a sync that failed, the page cache goes on to show what never reached the disk.
 ///
@@ -205,6 +231,17 @@ mod tests {
         fs::write(&path, b"kept").unwrap();
         forget_pages(&File::open(&path).unwrap()).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"kept");
+    }
+
+    #[test]
+    fn room_to_grow_is_taken_and_the_length_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        fs::write(&path, b"kept").unwrap();
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        assert!(reserve_growth(&file, 1 << 20).unwrap());
+        assert_eq!(fs::read(&path).unwrap(), b"kept");
+        assert!(file.metadata().unwrap().blocks() * 512 >= 1 << 20);
     }
 
     #[test]

@@ -65,7 +65,7 @@ impl Rpc {
         let (queue, jobs) = (command.queue.clone(), command.jobs.len());
         let bytes = command.jobs.iter().map(|job| JOB_BYTES + job.bytes() as usize).sum();
         let hint = self.flow_hint(&queue);
-        let answer = self.handle.begin_enqueue(command, bytes, self.shutdown.clone()).await?;
+        let answer = self.handle.begin_enqueue(command, bytes, &self.shutdown).await?;
         Ok(async move {
             match answer.await? {
                 Ok(Outcome::Enqueued(enqueued)) => Ok(response(&enqueued, jobs, hint)),

@@ -90,7 +90,7 @@ impl Rpc {
             command.wait = Span(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX));
             patience.hand_back();
         }
-        match self.handle.acquire(command, self.shutdown.clone()).await? {
+        match self.handle.acquire(command, &self.shutdown).await? {
             Ok(Outcome::Acquired(acquired)) => Ok(convert::acquired(acquired)),
             Ok(other) => Err(Failure::unexpected(other)),
             Err(refusal) => Err(Failure::refused(refusal, &name)),

@@ -113,7 +113,7 @@ impl Watcher {
             () = shutdown.cancelled() => return Err(Failure::Stopping),
             changed = due(&mut self.changes, self.last, self.min_interval) => changed?,
         };
-        let is_first = self.last.replace(Instant::now()).is_none();
+        let is_first = self.last.is_none();
         let published = self.changes.borrow_and_update().clone();
         // What was published last is old by now: at first by what may not be told yet, and later because rates and
         // ages go on when nothing happens.
@@ -121,6 +121,8 @@ impl Watcher {
             true => published,
             false => self.rpc.status_now(&self.queue).await.map_or(published, |s| s.map(Arc::new)),
         };
+        // Counted from the telling: the look before it may have waited for a busy writer.
+        self.last = Some(Instant::now());
         match status {
             Some(status) => Ok(convert::status(&self.queue, &status, self.rpc.load.get())),
             None => Ok(convert::absent_status(&self.queue, self.rpc.handle.now().wall)),

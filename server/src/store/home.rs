@@ -9,6 +9,7 @@ mod check;
 mod compact;
 mod detail;
 mod drain;
+mod growth;
 mod idempotency;
 mod job;
 mod load;

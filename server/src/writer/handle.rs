@@ -112,7 +112,7 @@ impl Handle {
         &self,
         enqueue: Enqueue,
         bytes: usize,
-        stopping: CancellationToken,
+        stopping: &CancellationToken,
     ) -> Result<impl Future<Output = Result<Answer, CallError>> + Send + use<>, CallError> {
         self.room_for_enqueue().await?;
         let waits = enqueue.wait > Span::ZERO;
@@ -124,7 +124,7 @@ impl Handle {
     ///
     /// # Errors
     /// When the writer did not take it.
-    pub async fn acquire(&self, acquire: Acquire, stopping: CancellationToken) -> Result<Answer, CallError> {
+    pub async fn acquire(&self, acquire: Acquire, stopping: &CancellationToken) -> Result<Answer, CallError> {
         let waits = acquire.wait > Span::ZERO;
         self.begin_waiting(Command::Acquire(acquire), waits, size_of::<Command>(), stopping)?.await
     }
@@ -135,16 +135,16 @@ impl Handle {
         command: Command,
         waits: bool,
         bytes: usize,
-        stopping: CancellationToken,
+        stopping: &CancellationToken,
     ) -> Result<impl Future<Output = Result<Answer, CallError>> + Send + use<>, CallError> {
         let ticket = self.shared.ticket();
         let (reply, mut answer) = oneshot::channel();
         self.post(Message::Call { ticket, command, reply }, bytes)?;
         let shared = Arc::clone(&self.shared);
+        // Each copy of it takes a lock that all calls share.
+        let stopping = waits.then(|| stopping.clone());
         Ok(async move {
-            if !waits {
-                return shared.answer(answer).await;
-            }
+            let Some(stopping) = stopping else { return shared.answer(answer).await };
             let waiting = Waiting { ticket, shared: &shared };
             let told = tokio::select! {
                 biased;

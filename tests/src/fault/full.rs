@@ -33,8 +33,8 @@ const MIB: u64 = 1 << 20;
 const SIZE: u64 = 192 * MIB;
 /// What whoever fills the disk leaves once the ballast was given up: less than enqueues need, more than leases do.
 const LEFT: u64 = 7 * MIB;
-/// What is left until the ballast is given up: what moves home meanwhile must find room, or the process ends.
-const SLACK: u64 = 2 * MIB;
+/// What is left until the ballast is given up.
+const SLACK: u64 = 0;
 /// Between requests on a full disk: what comes before the server looks again must not take what is left.
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long the server may take to see that the disk is full, or is not any more: it looks four times a second.

@@ -42,8 +42,6 @@ pub(super) static SPAWNING: RwLock<()> = RwLock::new(());
 /// Segments and budget so small that a few hundred jobs move home.
 const SEGMENT_BYTES: u64 = 128 << 10;
 const BUDGET_BYTES: u64 = 256 << 10;
-/// Rounds of upkeep without anything to do before it counts as done.
-const QUIET_ROUNDS: usize = 60;
 
 impl Subject {
     pub(super) fn memory() -> Subject {
@@ -176,14 +174,8 @@ impl Rig {
 
     /// Upkeep until nothing moves any more.
     pub(super) fn settle(&mut self) {
-        let mut quiet = 0;
-        while quiet < QUIET_ROUNDS {
-            if self.keep_up() {
-                quiet = 0;
-            } else {
-                quiet += 1;
-            }
-            thread::sleep(Duration::from_millis(5));
+        while self.keep_up() {
+            thread::sleep(Duration::from_millis(1));
         }
     }
 

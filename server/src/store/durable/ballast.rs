@@ -5,6 +5,10 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use tracing::warn;
+
+use crate::store::StoreError;
+
 /// What is written at once. No zeros: a file system could keep those without room.
 static BLOCK: [u8; 64 << 10] = [0xA5; 64 << 10];
 
@@ -41,8 +45,16 @@ impl Ballast {
         made
     }
 
-    /// Gives its room back.
-    pub(super) fn give_up(&self) -> io::Result<()> {
+    /// Gives its room back, because there is no other.
+    pub(super) fn give_up_on_full_disk(&self) -> Result<(), StoreError> {
+        if self.is_there() {
+            warn!(path = %self.path.display(), "the disk is full: giving up the ballast");
+        }
+        let what = || format!("give up {}", self.path.display());
+        self.give_up().map_err(|source| StoreError::Io { what: what(), source })
+    }
+
+    fn give_up(&self) -> io::Result<()> {
         match fs::remove_file(&self.path) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
             _ => Ok(()),

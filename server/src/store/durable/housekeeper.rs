@@ -41,7 +41,7 @@ pub(super) enum Order {
     /// Everything of the segment has been handed over.
     Finish(Finish),
     /// There is room for the ballast again.
-    MakeBallast(Ballast),
+    MakeBallast,
 }
 
 /// See [`Order::Jobs`].
@@ -122,6 +122,7 @@ pub(super) struct Rest {
 /// Does it.
 pub(super) struct Housekeeper {
     home: Home,
+    ballast: Ballast,
     store: u128,
     options: DurableOptions,
     signals: Signals,
@@ -163,9 +164,16 @@ impl Rest {
 }
 
 impl Housekeeper {
-    pub(super) fn new(home: Home, store: u128, options: DurableOptions, signals: Signals) -> Housekeeper {
+    pub(super) fn new(
+        home: Home,
+        ballast: Ballast,
+        store: u128,
+        options: DurableOptions,
+        signals: Signals,
+    ) -> Housekeeper {
         Housekeeper {
             home,
+            ballast,
             store,
             options,
             signals,
@@ -184,6 +192,15 @@ impl Housekeeper {
         if self.is_in_segment { 0 } else { self.unsettled }
     }
 
+    /// Whether the disk has room for what comes next; if need be, the ballast's.
+    pub(super) fn has_room(&self) -> Result<bool, StoreError> {
+        if self.home.has_room_to_grow()? {
+            return Ok(true);
+        }
+        self.ballast.give_up_on_full_disk()?;
+        self.home.has_room_to_grow()
+    }
+
     /// Does one thing.
     pub(super) fn take(&mut self, order: Order) -> Result<Vec<Report>, StoreError> {
         match order {
@@ -199,8 +216,8 @@ impl Housekeeper {
             Order::Drain(record, as_of) => self.moving().put_drain(&record, as_of)?,
             Order::DrainGone(set) => self.moving().drop_drain(set),
             Order::Finish(finish) => return self.finish(&finish),
-            Order::MakeBallast(ballast) => {
-                if let Err(error) = ballast.make() {
+            Order::MakeBallast => {
+                if let Err(error) = self.ballast.make() {
                     tracing::warn!(%error, "cannot make the ballast");
                 }
             }

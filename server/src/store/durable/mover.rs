@@ -72,11 +72,16 @@ enum Phase {
 
 impl Mover {
     /// Starts the thread.
-    pub(super) fn start(home: Home, store: u128, options: DurableOptions) -> Result<Mover, StoreError> {
+    pub(super) fn start(
+        home: Home,
+        ballast: Ballast,
+        store: u128,
+        options: DurableOptions,
+    ) -> Result<Mover, StoreError> {
         let (orders, inbox) = sync_channel(MAX_ORDERS);
         let (report, reports) = channel();
         let signals = Signals::default();
-        let keeper = Housekeeper::new(home.clone(), store, options, signals.clone());
+        let keeper = Housekeeper::new(home.clone(), ballast, store, options, signals.clone());
         let seen = signals.clone();
         let thread = thread::Builder::new()
             .name("store-home".to_owned())
@@ -259,14 +264,20 @@ impl Mover {
 
     /// Whether something is on its way home, or waits to be.
     pub(super) fn is_busy(&self) -> bool {
-        !matches!(self.phase, Phase::Idle) || self.held.is_some() || !self.waiting.is_empty()
+        !matches!(self.phase, Phase::Idle)
+            || self.held.is_some()
+            || !self.waiting.is_empty()
+            || self.has_orders()
     }
 
-    /// There is room for the ballast. If the thread has none for the order, it is asked again later.
-    pub(super) fn make_ballast(&mut self, ballast: Ballast) {
-        if let (None, Some(orders)) = (&self.held, &self.orders) {
-            let _ = orders.try_send(Order::MakeBallast(ballast));
-        }
+    /// Whether the thread has something to do, or to tell of: to be asked before what it tells is collected.
+    pub(super) fn has_orders(&self) -> bool {
+        self.signals.orders_left.load(Ordering::Acquire) > 0
+    }
+
+    /// There is room for the ballast. If the thread has no time for it, it is asked again later.
+    pub(super) fn make_ballast(&mut self) -> Result<(), StoreError> {
+        if self.held.is_some() { Ok(()) } else { self.give(Order::MakeBallast).map(drop) }
     }
 
     /// Ends the thread. What it has not finished is done again after the next start.
@@ -325,9 +336,12 @@ impl Mover {
     /// Sends an order, or holds it while there is no room.
     fn give(&mut self, order: Order) -> Result<bool, StoreError> {
         let orders = self.orders.as_ref().ok_or_else(gone)?;
+        // Before: the thread may be done with it at once.
+        self.signals.orders_left.fetch_add(1, Ordering::Relaxed);
         match orders.try_send(order) {
             Ok(()) => Ok(true),
             Err(TrySendError::Full(order)) => {
+                self.signals.orders_left.fetch_sub(1, Ordering::Relaxed);
                 self.held = Some(order);
                 Ok(false)
             }

@@ -53,7 +53,7 @@ impl Durable {
         let log_options = LogOptions { segment_bytes: options.log_segment_bytes, ahead: true };
         let log = Log::open(Arc::new(RealDisk), dir, store, log_options, meta.moved_through)?;
         let budget_bytes = options.budget_bytes(os::space(dir).map_err(io("look at", dir))?);
-        let mover = Mover::start(home.clone(), store, options.clone())?;
+        let mover = Mover::start(home.clone(), room.ballast().clone(), store, options.clone())?;
         Ok(Durable {
             mover,
             log,

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use sluice_engine::{Now, Span, Timestamp};
-use tracing::{info, warn};
+use tracing::info;
 
 use super::DurableOptions;
 use super::ballast::Ballast;
@@ -47,12 +47,16 @@ impl Room {
             next_look: Timestamp::default(),
         };
         if space.free < leases {
-            room.give_up_ballast()?;
+            room.ballast.give_up_on_full_disk()?;
         } else if room.has_room_for_ballast(space.free) {
             room.ballast.make().map_err(|source| failed(dir, source))?;
         }
         room.judge(space.free, u64::MAX);
         Ok(room)
+    }
+
+    pub(super) fn ballast(&self) -> &Ballast {
+        &self.ballast
     }
 
     pub(super) fn pressure(&self) -> Pressure {
@@ -67,9 +71,9 @@ impl Room {
         self.next_look = now.engine + INTERVAL;
         let free = os::space(&self.dir).map_err(|source| failed(&self.dir, source))?.free;
         if free < self.leases {
-            self.give_up_ballast()?;
+            self.ballast.give_up_on_full_disk()?;
         } else if self.has_room_for_ballast(free) && !self.ballast.is_there() {
-            mover.make_ballast(self.ballast.clone());
+            mover.make_ballast()?;
         }
         let before = self.pressure;
         self.judge(free, log.room_bytes());
@@ -97,13 +101,6 @@ impl Room {
 
     fn has_room_for_ballast(&self, free: u64) -> bool {
         free > self.enqueues.saturating_mul(2).saturating_add(self.ballast.bytes())
-    }
-
-    fn give_up_ballast(&mut self) -> Result<(), StoreError> {
-        if self.ballast.is_there() {
-            warn!(dir = %self.dir.display(), "the disk is full: giving up the ballast");
-        }
-        self.ballast.give_up().map_err(|source| failed(&self.dir, source))
     }
 }
 

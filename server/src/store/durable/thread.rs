@@ -2,12 +2,13 @@
 //! log is far over its budget.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use sluice_engine::Timestamp;
+use tracing::warn;
 
 use super::housekeeper::{Housekeeper, Order, Report};
 use crate::os;
@@ -20,6 +21,8 @@ const GATHER: Duration = Duration::from_millis(250);
 const MAX_GATHERED: usize = 4_096;
 /// The longest sleep after a piece of work.
 const MAX_SLEEP: Duration = Duration::from_millis(20);
+/// How often to look whether a full disk has room again.
+const ROOM_POLL: Duration = Duration::from_millis(100);
 /// By how much others come first for the scheduler.
 const NICENESS: i32 = 5;
 
@@ -30,6 +33,9 @@ pub(super) struct Signals {
     pub(super) is_urgent: Arc<AtomicBool>,
     /// Leave everything as it is: what is half done is done again after the next start.
     pub(super) is_stopping: Arc<AtomicBool>,
+    /// Orders that were given and of which something is left: to be done, or to be synced. What they are to tell is told
+    /// before it is counted down.
+    pub(super) orders_left: Arc<AtomicUsize>,
 }
 
 /// Does orders until it is to stop, nobody can give one any more, or one fails.
@@ -54,6 +60,8 @@ fn work(
     signals: &Signals,
 ) -> Result<(), StoreError> {
     let mut gather_until: Option<Instant> = None;
+    // Orders whose jobs are written and not synced.
+    let mut taken = 0;
     loop {
         let order = match gather_until {
             None => orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -62,9 +70,15 @@ fn work(
         if signals.is_stopping.load(Ordering::Acquire) {
             return Ok(());
         }
+        if !wait_for_room(keeper, signals)? {
+            return Ok(());
+        }
         let began = now();
         let mut done = match order {
-            Ok(order) => keeper.take(order)?,
+            Ok(order) => {
+                taken += 1;
+                keeper.take(order)?
+            }
             Err(RecvTimeoutError::Timeout) => Vec::new(),
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         };
@@ -82,10 +96,29 @@ fn work(
                 return Ok(());
             }
         }
+        if gather_until.is_none() {
+            signals.orders_left.fetch_sub(std::mem::take(&mut taken), Ordering::Release);
+        }
         if !signals.is_urgent.load(Ordering::Relaxed) {
             thread::sleep(now().duration_since(began).min(MAX_SLEEP));
         }
     }
+}
+
+/// Waits until the disk has room for what comes next: jobs stay in the log meanwhile. Says no if we are to stop.
+fn wait_for_room(keeper: &Housekeeper, signals: &Signals) -> Result<bool, StoreError> {
+    let mut is_told = false;
+    while !keeper.has_room()? {
+        if signals.is_stopping.load(Ordering::Acquire) {
+            return Ok(false);
+        }
+        if !is_told {
+            warn!("the disk is full: jobs wait in the log until there is room to move them");
+            is_told = true;
+        }
+        thread::sleep(ROOM_POLL);
+    }
+    Ok(true)
 }
 
 #[allow(clippy::disallowed_methods, reason = "only how long to sleep follows from it")]
