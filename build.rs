@@ -18,6 +18,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // For reflection, and for tests that walk every field of the contract.
     let out = PathBuf::from(env::var("OUT_DIR")?).join("sluice_descriptor.bin");
     fs::write(out, descriptors.encode_to_vec())?;
-    tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
+    tonic_prost_build::configure().bytes(".").codec_path("crate::codec::Codec").compile_fds(descriptors)?;
     Ok(())
 }

@@ -1,9 +1,10 @@
 //! The gRPC contract of Sluice: messages, clients and servers generated from `proto/sluice/v1`.
-//! Generated code and the descriptors it came from, nothing else.
+//! Generated code, the descriptors it came from, and how its messages are written.
 
-#![allow(missing_docs, unreachable_pub, clippy::all, rustdoc::all)]
+pub mod codec;
 
 /// The package `sluice.v1`.
+#[allow(missing_docs, unreachable_pub, clippy::all, rustdoc::all)]
 pub mod v1 {
     tonic::include_proto!("sluice.v1");
 }

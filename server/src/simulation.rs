@@ -38,7 +38,7 @@ use self::world::{Figures, World};
 use crate::os;
 
 /// Seeds that are tried unless SLUICE_SEEDS says otherwise.
-const SEEDS: u64 = 9_000;
+const SEEDS: u64 = 20_000;
 /// Seeds in which each bug must be found.
 const SEEDS_FOR_A_BUG: u64 = 2_000;
 

@@ -170,10 +170,13 @@ impl Engine {
         enqueue: &Enqueue,
         jobs: &[JobSpec],
     ) -> Result<(), Refusal> {
+        let room = MAX_BATCHES - self.ledger.batches.len().min(MAX_BATCHES);
+        if jobs.len() + enqueue.batch_totals.len() <= room {
+            return Ok(());
+        }
         let named = jobs.iter().filter_map(|job| job.batch.as_ref());
         let announced = enqueue.batch_totals.iter().map(|(name, _)| name);
         let is_new = |name: &&_| queue.is_none_or(|queue| self.ledger.batches.find(queue, name).is_none());
-        let room = MAX_BATCHES - self.ledger.batches.len().min(MAX_BATCHES);
         let mut new = BTreeSet::new();
         for name in named.chain(announced).filter(is_new) {
             new.insert(name);

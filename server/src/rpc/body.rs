@@ -20,8 +20,9 @@ impl Rpc {
     ) -> Result<ControlFlow<()>, Failure> {
         let mut jobs = jobs.into_iter().zip(places).peekable();
         while jobs.peek().is_some() {
-            let mut part = Vec::new();
-            let mut wanted = Vec::new();
+            // Most often all that is left.
+            let mut part = Vec::with_capacity(jobs.len());
+            let mut wanted = Vec::with_capacity(jobs.len());
             let mut bytes = 0;
             while let Some((job, place)) =
                 jobs.next_if(|(job, _)| bytes == 0 || bytes + cost(job) <= MAX_RESPONSE_BYTES)

@@ -4,7 +4,7 @@ use sluice_tests::fault::Script;
 use sluice_tests::fault::power::{self, Verdict};
 
 /// Images of one run.
-const IMAGES: usize = 1_000;
+const IMAGES: usize = 2_000;
 /// Images of a run with a bug: many of them show it.
 const FEW: usize = 400;
 
