@@ -19,6 +19,35 @@ async fn some_of_everything(queue: &Queue) {
     queue.enqueue_one(JobSpec { delay: Some(spec::millis(3_600_000)), ..spec::job("later") }).await;
 }
 
+/// What a gateway shows of its queue: depth, messages a second, pending, being sent, how long the oldest has waited, and
+/// when all will have left.
+#[tokio::test]
+async fn s1_4_status_tells_depth_rates_and_how_long_the_oldest_has_waited() {
+    let server = Sluiced::fresh().await;
+    let queue = server.queue("sms");
+    let waited = Duration::from_millis(300);
+    queue.enqueue(spec::jobs("x", 30)).await;
+    tokio::time::sleep(waited).await;
+    let sent = queue.lease(5).await;
+    queue.ack(&sent).await;
+    queue.lease(5).await;
+
+    let status = queue.status().await;
+    let counts = status.counts.unwrap();
+    assert_eq!((status.jobs, counts.ready, counts.leased, counts.completed), (25, 20, 5, 5));
+    let oldest = Duration::try_from(status.oldest_ready_age.unwrap()).unwrap();
+    assert!((waited..Duration::from_secs(30)).contains(&oldest), "{oldest:?}");
+    let rates = status.rates.unwrap();
+    assert!(rates.enqueued > rates.dispatched && rates.dispatched > rates.acked, "{rates:?}");
+    assert!(rates.acked > 0.0, "{rates:?}");
+    assert_eq!(status.time_to_empty, None, "more comes than goes");
+
+    queue.lease(20).await;
+    let status = queue.status().await;
+    assert_eq!((status.jobs, status.oldest_ready_age), (25, None));
+    assert_eq!(status.time_to_empty, Some(spec::span(Duration::ZERO)), "all have left");
+}
+
 #[tokio::test]
 async fn s3_6_statistics_are_there_over_grpc() {
     let server = Sluiced::fresh().await;
