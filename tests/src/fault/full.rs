@@ -39,6 +39,8 @@ const SLACK: u64 = 0;
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long the server may take to see that the disk is full, or is not any more: it looks four times a second.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Jobs of one lease.
+const MAX_LEASES: usize = 200;
 /// Requests of a round at most: they are refused long before.
 const MAX_REQUESTS: usize = 400;
 
@@ -131,10 +133,11 @@ async fn one(
         }
     });
     given_up.await.map_err(|_| "the ballast is not given up".to_owned())?;
-    // What it was is filled too, but for a bit.
+    // What it was is filled too, but for a bit; again and again, for one that was just being made is given up as well.
     mount.fill(LEFT);
     let mut requests = 0;
     while !enqueue(client, number).await? {
+        mount.fill(LEFT);
         requests += 1;
         tokio::time::sleep(PAUSE).await;
         if requests > MAX_REQUESTS {
@@ -152,7 +155,19 @@ async fn one(
         return Err("the server ended".to_owned());
     }
     mount.clear();
-    until_accepted(client, number).await
+    until_accepted(client, number).await?;
+    work_off(client).await
+}
+
+/// Does all that is ready: else the rounds would fill the disk with what they leave behind.
+async fn work_off(client: &mut Client) -> Result<(), String> {
+    loop {
+        let names = client.lease(MAX_LEASES).await.map_err(|error| format!("{error:?}"))?;
+        if names.is_empty() {
+            return Ok(());
+        }
+        client.ack(&names).await.map_err(|error| format!("{error:?}"))?;
+    }
 }
 
 /// Enqueues a round's jobs; whether that was refused.
