@@ -15,6 +15,8 @@ use tonic::Code;
 const MAX_GROWTH: u64 = 320 << 20;
 /// Memory that comes and goes while nothing happens.
 const STIR: u64 = 1 << 20;
+/// Seconds that memory may take to be given back.
+const MAX_LOOKS: u32 = 30;
 /// A setting: bytes of each stream that the server may send ahead.
 const INITIAL_WINDOW_SIZE: u16 = 4;
 
@@ -88,18 +90,19 @@ impl Siege {
         }
     }
 
-    /// Waits until the server has read and done what it will, and serves others; memory that it has taken since.
+    /// Memory that the server has taken since, once it has read and done what it will. What it answered and could not keep
+    /// is given back to the system a while later, as others are served.
     async fn growth_since(&self, before: u64) -> u64 {
         let mut last = 0;
-        loop {
+        for _ in 0..MAX_LOOKS {
             tokio::time::sleep(Duration::from_secs(1)).await;
+            Siege::serve(&self.server).await;
             let now = self.server.resident_bytes();
-            if now.abs_diff(last) < STIR {
+            if now.abs_diff(last) < STIR && now.saturating_sub(before) < MAX_GROWTH {
                 break;
             }
             last = now;
         }
-        Siege::serve(&self.server).await;
         self.server.resident_bytes().saturating_sub(before)
     }
 
