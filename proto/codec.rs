@@ -8,10 +8,6 @@ use tonic::Status;
 use tonic::codec::{EncodeBuf, Encoder};
 use tonic_prost::{ProstCodec, ProstDecoder};
 
-/// Larger messages are mostly payloads, which are written in one piece; and memory for a copy of them would be memory
-/// that callers can make a server take.
-const MAX_COPIED_BYTES: usize = 512 << 10;
-
 /// Encodes as `tonic_prost` does, at a fraction of the cost: prost writes each byte of a number by itself, and into
 /// tonic's buffer each of them is a call that may grow it. So a message is written into memory of its size first. Of what
 /// it takes to answer a lease of a thousand jobs, the calls were a sixth.
@@ -52,10 +48,7 @@ impl<E: Message> Encoder for MessageEncoder<E> {
     type Error = Status;
 
     fn encode(&mut self, message: E, wire: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        if message.encoded_len() <= MAX_COPIED_BYTES {
-            wire.put_slice(&message.encode_to_vec());
-            return Ok(());
-        }
-        message.encode(wire).map_err(|error| Status::internal(error.to_string()))
+        wire.put_slice(&message.encode_to_vec());
+        Ok(())
     }
 }

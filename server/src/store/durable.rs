@@ -114,7 +114,6 @@ impl Store for Durable {
 
     fn upkeep(&mut self, ledger: &Ledger, now: Now) -> Result<Upkeep, StoreError> {
         let mut upkeep = Upkeep::default();
-        let is_told_more = self.mover.has_orders();
         self.mover.collect(ledger, now, &mut upkeep)?;
         let is_over = self.log.used_bytes() > self.budget_bytes;
         self.mover.urge(self.log.used_bytes() > self.budget_bytes.saturating_mul(3) / 2);
@@ -122,7 +121,7 @@ impl Store for Durable {
             self.mover.begin(&self.log)?;
         }
         upkeep.more |= self.mover.feed(ledger, &self.log, self.last_group, now)?;
-        upkeep.again_in = (is_told_more || self.mover.is_busy()).then_some(BUSY_UPKEEP);
+        upkeep.again_in = self.mover.is_busy().then_some(BUSY_UPKEEP);
         self.room.look(now, &mut self.log, &mut self.mover)?;
         Ok(upkeep)
     }

@@ -134,10 +134,12 @@ async fn one(
     });
     given_up.await.map_err(|_| "the ballast is not given up".to_owned())?;
     // What it was is filled too, but for a bit; again and again, for one that was just being made is given up as well.
-    mount.fill(LEFT);
     let mut requests = 0;
-    while !enqueue(client, number).await? {
+    loop {
         mount.fill(LEFT);
+        if enqueue(client, number).await? {
+            break;
+        }
         requests += 1;
         tokio::time::sleep(PAUSE).await;
         if requests > MAX_REQUESTS {

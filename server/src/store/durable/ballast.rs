@@ -50,8 +50,8 @@ impl Ballast {
         if self.is_there() {
             warn!(path = %self.path.display(), "the disk is full: giving up the ballast");
         }
-        let what = || format!("give up {}", self.path.display());
-        self.give_up().map_err(|source| StoreError::Io { what: what(), source })
+        self.give_up()
+            .map_err(|source| StoreError::Io { what: format!("give up {}", self.path.display()), source })
     }
 
     fn give_up(&self) -> io::Result<()> {

@@ -106,6 +106,8 @@ pub(super) enum Report {
     AtRest(Vec<Rest>),
     /// A segment is needed no more.
     Moved(u64),
+    /// So many orders more are done and synced; what they had to tell came before.
+    Done(usize),
     /// Nothing more will be done.
     Failed(StoreError),
 }

@@ -41,6 +41,8 @@ pub(super) struct Mover {
     thread: Option<JoinHandle<()>>,
     /// An order that the thread had no room for.
     held: Option<Order>,
+    /// Orders of which something is left: to be done, to be synced, or to be told.
+    orders_left: usize,
     /// Jobs born in the log that are at home too, or on their way.
     early: BTreeSet<JobId>,
     /// Queues that are at home, or on their way.
@@ -96,6 +98,7 @@ impl Mover {
             signals,
             thread: Some(thread),
             held: None,
+            orders_left: 0,
             early: BTreeSet::new(),
             queues: BTreeSet::new(),
             batch_change: 0,
@@ -175,6 +178,7 @@ impl Mover {
                     };
                     self.phase = Phase::Retiring { segment, is_told: false, born_through };
                 }
+                Ok(Report::Done(orders)) => self.orders_left -= orders,
                 Ok(Report::Failed(error)) => return Err(error),
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => return Err(gone()),
@@ -267,12 +271,7 @@ impl Mover {
         !matches!(self.phase, Phase::Idle)
             || self.held.is_some()
             || !self.waiting.is_empty()
-            || self.has_orders()
-    }
-
-    /// Whether the thread has something to do, or to tell of: to be asked before what it tells is collected.
-    pub(super) fn has_orders(&self) -> bool {
-        self.signals.orders_left.load(Ordering::Acquire) > 0
+            || self.orders_left > 0
     }
 
     /// There is room for the ballast. If the thread has no time for it, it is asked again later.
@@ -336,12 +335,12 @@ impl Mover {
     /// Sends an order, or holds it while there is no room.
     fn give(&mut self, order: Order) -> Result<bool, StoreError> {
         let orders = self.orders.as_ref().ok_or_else(gone)?;
-        // Before: the thread may be done with it at once.
-        self.signals.orders_left.fetch_add(1, Ordering::Relaxed);
         match orders.try_send(order) {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                self.orders_left += 1;
+                Ok(true)
+            }
             Err(TrySendError::Full(order)) => {
-                self.signals.orders_left.fetch_sub(1, Ordering::Relaxed);
                 self.held = Some(order);
                 Ok(false)
             }

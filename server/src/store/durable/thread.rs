@@ -2,10 +2,10 @@
 //! log is far over its budget.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{mem, thread};
 
 use sluice_engine::Timestamp;
 use tracing::warn;
@@ -33,9 +33,6 @@ pub(super) struct Signals {
     pub(super) is_urgent: Arc<AtomicBool>,
     /// Leave everything as it is: what is half done is done again after the next start.
     pub(super) is_stopping: Arc<AtomicBool>,
-    /// Orders that were given and of which something is left: to be done, or to be synced. What they are to tell is told
-    /// before it is counted down.
-    pub(super) orders_left: Arc<AtomicUsize>,
 }
 
 /// Does orders until it is to stop, nobody can give one any more, or one fails.
@@ -91,13 +88,13 @@ fn work(
             0 => None,
             _ => gather_until.or(Some(began + GATHER)),
         };
+        if gather_until.is_none() && taken > 0 {
+            done.push(Report::Done(mem::take(&mut taken)));
+        }
         for report in done {
             if reports.send(report).is_err() {
                 return Ok(());
             }
-        }
-        if gather_until.is_none() {
-            signals.orders_left.fetch_sub(std::mem::take(&mut taken), Ordering::Release);
         }
         if !signals.is_urgent.load(Ordering::Relaxed) {
             thread::sleep(now().duration_since(began).min(MAX_SLEEP));

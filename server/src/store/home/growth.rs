@@ -2,6 +2,7 @@
 //! so the room is taken before anything is written, and whoever fills the disk cannot take it any more.
 
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 
 use super::Home;
@@ -21,14 +22,18 @@ impl Home {
         let path = self.dir.join("db");
         let taken = || {
             let file = File::options().write(true).open(&path)?;
-            let meta = file.metadata()?;
-            let ahead = (meta.blocks() * BLOCK_BYTES).saturating_sub(meta.len());
-            Ok(ahead >= GROWTH_BYTES / 2
+            Ok(ahead(&file)? >= GROWTH_BYTES / 2
                 || os::reserve_growth(&file, GROWTH_BYTES)?
                 || os::reserve_growth(&file, LEAST_BYTES)?)
         };
         taken().map_err(|source| StoreError::Io { what: format!("take room for {}", path.display()), source })
     }
+}
+
+/// Room beyond the end that is the file's already.
+fn ahead(file: &File) -> io::Result<u64> {
+    let meta = file.metadata()?;
+    Ok((meta.blocks() * BLOCK_BYTES).saturating_sub(meta.len()))
 }
 
 #[cfg(test)]
@@ -40,10 +45,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::open(dir.path()).unwrap();
         let file = File::options().write(true).open(dir.path().join("db")).unwrap();
-        let ahead = || {
-            let meta = file.metadata().unwrap();
-            (meta.blocks() * BLOCK_BYTES).saturating_sub(meta.len())
-        };
+        let ahead = || ahead(&file).unwrap();
         assert!(home.has_room_to_grow().unwrap());
         assert!(ahead() >= GROWTH_BYTES - BLOCK_BYTES, "{}", ahead());
         // sled gives back what is beyond the end when it cuts its file.
