@@ -315,6 +315,20 @@ impl Ledger {
         }
     }
 
+    /// Whether every job that ever came is there or was removed. Where records are lost this is what tells.
+    pub(crate) fn check_totals(&self) -> Result<(), Contradiction> {
+        for Queue { record, counts, .. } in self.queues.values() {
+            let (enqueued, here, removed) = (record.totals.enqueued, counts.sum(), record.totals.removed);
+            if enqueued != here.saturating_add(removed) {
+                let name = &record.name;
+                return Err(Contradiction(format!(
+                    "queue {name}: {enqueued} jobs were enqueued, but {here} are here and {removed} were removed"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn put_queue(&mut self, record: QueueRecord) {
         self.raise_last_queue(record.id);
         if record.deleted {

@@ -141,10 +141,20 @@ impl Loader {
     /// The engine, with the tree, timers and positions derived.
     ///
     /// # Errors
-    /// When the facts contradict each other.
+    /// When the facts contradict each other, or a job that was enqueued is neither there nor was it removed.
     pub fn finish(self, now: Now) -> Result<Engine, LoadError> {
+        let (engine, missing) = self.finish_what_is_left(now)?;
+        missing.map_or(Ok(engine), Err)
+    }
+
+    /// As [`Loader::finish`], for a look at what may be damaged: that jobs are missing is told beside.
+    ///
+    /// # Errors
+    /// When the facts contradict each other.
+    pub fn finish_what_is_left(self, now: Now) -> Result<(Engine, Option<LoadError>), LoadError> {
         self.ledger.check_queues()?;
-        Ok(Engine::from_ledger(self.config, self.ledger, now))
+        let missing = self.ledger.check_totals().err().map(LoadError::from);
+        Ok((Engine::from_ledger(self.config, self.ledger, now), missing))
     }
 }
 

@@ -32,7 +32,7 @@ use self::room::Room;
 pub(crate) use self::step::Step;
 #[cfg(test)]
 pub(crate) use self::step::Steps;
-use super::home::{Home, Meta};
+use super::home::{Home, Meta, Seal};
 use super::log::Log;
 use super::{BodyReader, Groups, Place, PlaceKind, Pressure, Store, StoreError, Tail, Upkeep};
 
@@ -50,7 +50,9 @@ pub struct Durable {
     // Dropped in this order: the thread that moves jobs home goes before what it works on, the lock last.
     mover: Mover,
     log: Log,
-    home: Home,
+    reader: Arc<HomeReader>,
+    /// None once it is closed.
+    home: Option<Home>,
     room: Room,
     options: DurableOptions,
     meta: Meta,
@@ -68,7 +70,11 @@ impl Durable {
     /// # Errors
     /// When sled cannot tell.
     pub fn size_bytes(&self) -> Result<u64, StoreError> {
-        Ok(self.log.used_bytes() + self.home.size_on_disk()?)
+        Ok(self.log.used_bytes() + self.home()?.size_on_disk()?)
+    }
+
+    fn home(&self) -> Result<&Home, StoreError> {
+        self.home.as_ref().ok_or_else(reader::closed)
     }
 
     /// Where it is.
@@ -105,7 +111,7 @@ impl Store for Durable {
     }
 
     fn reader(&self) -> Arc<dyn BodyReader> {
-        Arc::new(HomeReader::new(self.home.clone()))
+        self.reader.clone()
     }
 
     fn clock_file(&self) -> Option<PathBuf> {
@@ -145,7 +151,14 @@ impl Store for Durable {
     fn close(&mut self, now: Now) -> Result<(), StoreError> {
         self.mover.stop()?;
         self.log.append_clean(now)?;
-        self.home.flush()?;
-        self.lock.mark_clean()
+        self.reader.close();
+        let home = self.home.take().ok_or_else(reader::closed)?;
+        home.flush()?;
+        home.close()?;
+        // What sled writes when it ends it does not sync.
+        let sled = self.dir.join("sled");
+        let sealed = compact::sync_files(&sled).and_then(|()| Seal::of(&sled));
+        let failed = |source| StoreError::Io { what: format!("seal {}", sled.display()), source };
+        self.lock.mark_clean(sealed.map_err(failed)?)
     }
 }

@@ -21,6 +21,7 @@ mod queue;
 mod removal;
 mod request;
 pub(crate) mod row;
+mod seal;
 pub(crate) mod value;
 
 use std::path::PathBuf;
@@ -36,6 +37,7 @@ use super::{Body, StoreError};
 
 pub(crate) use self::meta::Meta;
 pub(crate) use self::moving::{Moving, MovingJob};
+pub(crate) use self::seal::Seal;
 
 /// The home of jobs. Shared between the thread that writes it and those that read bodies.
 #[derive(Clone)]

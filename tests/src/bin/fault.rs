@@ -6,7 +6,7 @@
 
 use std::process::ExitCode;
 
-use sluice_tests::fault::spoil::Sound;
+use sluice_tests::fault::spoil::{End, Sound};
 use sluice_tests::fault::strace::Action;
 use sluice_tests::fault::sweep::{self, Outcome};
 use sluice_tests::fault::{Script, full, power};
@@ -48,22 +48,23 @@ async fn disk(rounds: usize) -> bool {
 }
 
 async fn spoil(count: usize) -> bool {
-    let sound = Sound::make(Script::setup(), Script::default()).await;
     let mut chance = fastrand::Rng::new();
-    let mut harms = sound.chosen();
-    harms.extend((0..count.saturating_sub(harms.len())).map(|_| sound.random(&mut chance)));
-    let (mut wrong, mut found, mut refused) = (0, 0, 0);
-    for (file, harm) in &harms {
-        let case = sound.try_one(file, *harm).await;
+    let stopped = Sound::make(Script::setup(), Script::default(), End::Stopped).await;
+    let mut harms = stopped.chosen();
+    harms.extend((0..count.saturating_sub(harms.len())).map(|_| stopped.random(&mut chance)));
+    let killed = Sound::make(Script::setup(), Script::default(), End::Killed).await;
+    let in_sled = (0..count / 4).map(|_| killed.in_sled(&mut chance));
+    let cases = harms.into_iter().map(|harm| (&stopped, harm)).chain(in_sled.map(|harm| (&killed, harm)));
+    let (mut harms, mut wrong, mut found, mut refused) = (0, 0, 0, 0);
+    for (store, (file, harm)) in cases {
+        let case = store.try_one(&file, harm).await;
         println!("{case}");
+        harms += 1;
         wrong += usize::from(!case.wrong.is_empty());
         found += usize::from(case.is_found);
         refused += usize::from(case.is_refused);
     }
-    println!(
-        "{} harms, {found} found by check, {refused} refused, {wrong} with something wrong",
-        harms.len()
-    );
+    println!("{harms} harms, {found} found by check, {refused} refused, {wrong} with something wrong");
     wrong == 0
 }
 

@@ -14,7 +14,19 @@ use super::script::{self, Script};
 use super::{Told, clock};
 use crate::{Setup, Sluiced, task};
 
-/// A store that was stopped, and what its client was told.
+/// How the server ended whose store is spoiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// In good order.
+    Stopped,
+    /// By SIGKILL.
+    Killed,
+}
+
+/// How far before the end of sled's file the harm is that sled itself takes for a write that was cut short.
+const SLEDS_END: u64 = 1 << 20;
+
+/// A store that was left, and what its client was told.
 pub struct Sound {
     setup: Setup,
     server: Sluiced,
@@ -53,11 +65,14 @@ pub struct Case {
 
 impl Sound {
     /// The store that a script leaves, of a server that is to start on it again once it is spoiled.
-    pub async fn make(setup: Setup, script: Script) -> Sound {
+    pub async fn make(setup: Setup, script: Script, end: End) -> Sound {
         let mut server = setup.clone().start().await;
         let ended = script.run(&server).await;
         assert!(ended.failed.is_none(), "{:?}", ended.failed);
-        server.stop().await;
+        match end {
+            End::Stopped => server.stop().await,
+            End::Killed => server.kill().await,
+        }
         let small_frames = small_frames(&server.data());
         assert!(small_frames.len() > script.rounds, "{} small frames", small_frames.len());
         Sound { setup, server, told: ended.told, small_frames }
@@ -111,7 +126,8 @@ impl Sound {
                 break (file.clone(), *length);
             }
         };
-        let harm = match chance.u8(..7) {
+        let harm = match chance.u8(..8) {
+            7 => return self.in_sled(chance),
             6 => return self.in_small_frame(chance),
             0 => Harm::Cut(chance.u64(..length)),
             1 => Harm::Zero(chance.u64(..length), 4_096),
@@ -126,6 +142,14 @@ impl Sound {
     pub fn in_small_frame(&self, chance: &mut Rng) -> (String, Harm) {
         let (file, body) = &self.small_frames[chance.usize(..self.small_frames.len())];
         (file.clone(), Harm::Flip(chance.u64(body.start * 8..body.end * 8)))
+    }
+
+    /// A bit in the last part of sled's file.
+    #[must_use]
+    pub fn in_sled(&self, chance: &mut Rng) -> (String, Harm) {
+        let file = "sled/db".to_owned();
+        let length = self.server.data().join(&file).metadata().unwrap().len();
+        (file, Harm::Flip(chance.u64(length.saturating_sub(SLEDS_END) * 8..length * 8)))
     }
 
     /// Does it to a copy, checks that, starts on it, and judges.

@@ -133,7 +133,8 @@ fn job_that_is_missing_at_home_is_missed() {
     let mut work = Workload::new(53);
     work.run(&mut rig, 400);
     rig.settle();
-    rig.stop(true);
+    // A seal would tell that the file is another.
+    rig.stop(false);
     assert_eq!(checked(&subject).findings, Vec::<String>::new());
     // As after a bug: a row is gone, and sled itself is content. The oldest dead job is in no log any more.
     for (tree, told) in [("body", "is missing"), ("dead", "jobs were enqueued, but")] {

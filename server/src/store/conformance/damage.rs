@@ -10,6 +10,9 @@ use super::rig::{Rig, Subject};
 use super::workload::{Workload, enqueue};
 use crate::store::StoreError;
 
+/// Bits of sled's file that are turned over, one at a time.
+const BITS: u64 = 100;
+
 /// A store with jobs in the log and at home, stopped without being closed.
 pub(super) fn spoilable() -> (Subject, Rig, Vec<u128>) {
     let subject = Subject::durable();
@@ -144,4 +147,90 @@ fn store_is_opened_once_at_a_time() {
     let (subject, rig, _) = spoilable();
     let Err(StoreError::Unusable(why)) = subject.start(rig.now) else { panic!("opened twice") };
     assert!(why.contains("in use by another process"), "{why}");
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let (path, target) = entry.map(|entry| (entry.path(), to.join(entry.file_name()))).unwrap();
+        if path.is_dir() {
+            fs::create_dir(&target).unwrap();
+            copy_all(&path, &target);
+        } else {
+            fs::copy(&path, &target).unwrap();
+        }
+    }
+}
+
+/// sled takes what is wrong behind its last snapshot for a write that was cut short, and goes on without.
+#[test]
+fn any_bit_of_sleds_file_is_refused_or_harmless() {
+    for is_clean in [true, false] {
+        let (subject, rig, sets) = spoilable();
+        let before = Picture::take(&rig, &sets);
+        let now = rig.stop(is_clean);
+        let db = fs::File::open(subject.dir().join("sled/db")).unwrap();
+        // sled's threads may outlive the store, and must not write while it is copied.
+        db.lock().unwrap();
+        let length = db.metadata().unwrap().len();
+        let seed = fastrand::u64(..);
+        eprintln!("seed {seed}");
+        let mut chance = fastrand::Rng::with_seed(seed);
+        let mut refused = 0;
+        for place in 0..BITS {
+            let copy = tempfile::tempdir().unwrap();
+            copy_all(subject.dir(), copy.path());
+            let at = length / BITS * place + chance.u64(..length / BITS);
+            change(&copy.path().join("sled/db"), |bytes| bytes[usize::try_from(at).unwrap()] ^= 16);
+            let copied = Subject::at(copy.path(), None);
+            match copied.start(now) {
+                Ok(rig) => {
+                    Picture::take(&rig, &sets).assert_is(&before, &format!("byte {at}, clean {is_clean}"))
+                }
+                Err(StoreError::Damaged(_)) => {
+                    refused += 1;
+                    // A second try knows what the first knew.
+                    assert!(copied.start(now).is_err(), "byte {at}, clean {is_clean}");
+                }
+                Err(other) => panic!("byte {at}, clean {is_clean}: not called damage: {other}"),
+            }
+        }
+        assert!(refused > BITS / 4, "{refused} refused, clean {is_clean}");
+    }
+}
+
+#[test]
+fn job_that_is_lost_at_home_is_missed_at_a_start() {
+    let (subject, rig, _) = spoilable();
+    let now = rig.stop(false);
+    let db = sled::open(subject.dir().join("sled")).unwrap();
+    // The oldest: it is in no log any more.
+    db.open_tree("dead").unwrap().pop_min().unwrap().unwrap();
+    db.flush().unwrap();
+    drop(db);
+    let Err(StoreError::Damaged(why)) = subject.start(now) else { panic!("accepted") };
+    assert!(why.contains("jobs were enqueued, but"), "{why}");
+}
+
+#[test]
+fn sled_that_is_not_as_it_was_sealed_is_refused_until_somebody_says_so() {
+    let (subject, rig, sets) = spoilable();
+    let before = Picture::take(&rig, &sets);
+    let now = rig.stop(true);
+    let db = subject.dir().join("sled/db");
+    let last = fs::metadata(&db).unwrap().len() - 1;
+    let turn = || change(&db, |bytes| bytes[usize::try_from(last).unwrap()] ^= 1);
+    turn();
+    for _ in 0..2 {
+        let Err(StoreError::Damaged(why)) = subject.start(now) else { panic!("accepted") };
+        assert!(why.contains("this is not what it left"), "{why}");
+    }
+    // Nothing was written: as it was it is whole.
+    turn();
+    let rig = subject.start(now).unwrap();
+    Picture::take(&rig, &sets).assert_is(&before, "sealed");
+    let now = rig.stop(true);
+    change(&db, |bytes| bytes.push(0));
+    assert!(subject.start(now).is_err());
+    fs::remove_file(subject.dir().join("LOCK")).unwrap();
+    Picture::take(&subject.start(now).unwrap(), &sets).assert_is(&before, "on one's own risk");
 }

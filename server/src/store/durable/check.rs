@@ -4,10 +4,9 @@
 mod body;
 
 use std::borrow::Borrow;
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use sluice_engine::{Engine, EngineConfig, JobId, Loader, QueueId};
+use sluice_engine::{EngineConfig, JobId, Loader};
 
 use self::body::Bodies;
 use super::compact::Seat;
@@ -52,11 +51,17 @@ pub fn check(dir: &Path) -> Result<Checked, StoreError> {
             None
         }
     };
+    let seat = Seat::new(dir);
+    if seat.whole().exists()
+        && let Err(error) = lock.check_seal(seat.whole())
+    {
+        checked.find(error);
+    }
     let copy = tempfile::tempdir().map_err(|source| StoreError::Io {
         what: "make a directory for a copy of sled".to_owned(),
         source,
     })?;
-    let home = checked.home(dir, copy.path())?;
+    let home = checked.home(dir, &seat, copy.path())?;
     let meta = home.as_ref().and_then(|home| checked.meta(dir, home, store));
     let mut loader = home.as_ref().and_then(|home| checked.records(home, meta));
     // Without sled nobody knows where the log should begin.
@@ -95,8 +100,7 @@ pub fn check(dir: &Path) -> Result<Checked, StoreError> {
 
 impl Checked {
     /// Looks at every row of sled; none when it does not open.
-    fn home(&mut self, dir: &Path, copy: &Path) -> Result<Option<Home>, StoreError> {
-        let seat = Seat::new(dir);
+    fn home(&mut self, dir: &Path, seat: &Seat, copy: &Path) -> Result<Option<Home>, StoreError> {
         if !seat.whole().exists() {
             // A store that was killed when it was made has nothing yet.
             if dir.join("log").exists() {
@@ -156,14 +160,13 @@ impl Checked {
 
     /// Looks whether what was loaded makes a queue.
     fn engine(&mut self, dir: &Path, loader: Loader, home: &Home, log: &Examined) -> Result<(), StoreError> {
-        let engine = match loader.finish(log.last_now.unwrap_or_default()) {
-            Ok(engine) => engine,
+        let (engine, missing) = match loader.finish_what_is_left(log.last_now.unwrap_or_default()) {
+            Ok(loaded) => loaded,
             Err(error) => {
                 self.findings.push(format!("{}: {error}", dir.display()));
                 return Ok(());
             }
         };
-        let mut jobs: BTreeMap<QueueId, u64> = BTreeMap::new();
         let mut bodies = Bodies::new(home, log);
         let mut from = 0;
         loop {
@@ -171,33 +174,14 @@ impl Checked {
             let Some(last) = ids.last() else { break };
             from = last.0.saturating_add(1);
             for record in ids.iter().filter_map(|id: &JobId| engine.ledger().record(*id)) {
-                *jobs.entry(record.queue).or_default() += 1;
+                self.jobs += 1;
                 bodies.look(&record);
             }
         }
-        self.jobs = jobs.values().sum();
         bodies.finish().into_iter().for_each(|finding| self.find(finding));
-        // Behind damage sums are wrong anyway.
-        if self.findings.is_empty() {
-            self.sums(dir, &engine, &jobs);
-        }
+        self.findings.extend(missing.map(|missing| format!("{}, {missing}", dir.display())));
         self.queues = engine.ledger().queue_ids().count() as u64;
         Ok(())
-    }
-
-    /// Every job that ever came is here or was removed.
-    fn sums(&mut self, dir: &Path, engine: &Engine, jobs: &BTreeMap<QueueId, u64>) {
-        for queue in engine.ledger().queue_ids().filter_map(|id| engine.ledger().queue_record(id)) {
-            let here = jobs.get(&queue.id).copied().unwrap_or(0);
-            let (enqueued, removed) = (queue.totals.enqueued, queue.totals.removed);
-            if enqueued != here + removed {
-                self.findings.push(format!(
-                    "{}, queue {}: {enqueued} jobs were enqueued, but {here} are here and {removed} were removed",
-                    dir.display(),
-                    queue.name
-                ));
-            }
-        }
     }
 
     /// Notes what is wrong, once: two looks may find the same.

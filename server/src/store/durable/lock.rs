@@ -1,4 +1,12 @@
-//! One process at a time uses a store; and whether the last one stopped in good order.
+//! One process at a time uses a store; and how the last one stopped.
+//!
+//! ```text
+//! (empty)                     it did not stop in good order
+//! clean                       it did: the log ends with its mark
+//! clean, sled 1a0000 89abcdef and sled's files are what this seal says
+//! ```
+//! A start takes the seal away before it lets sled change its files, and the rest before anything is added to the log: so
+//! one that is refused or killed in between leaves what the next has to know.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, Write};
@@ -6,47 +14,92 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::store::StoreError;
+use crate::store::home::Seal;
 
-const CLEAN: &[u8] = b"clean\n";
+const CLEAN: &str = "clean";
+const SEALED: &str = "clean, sled ";
+/// A text that is longer is not ours.
+const MAX_BYTES: u64 = 64;
+
+/// How the last process stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    /// It was killed.
+    Unclean,
+    /// In good order; what sled's files were then, if that is still to be asked.
+    Clean(Option<Seal>),
+}
 
 /// The lock, while it is held. The system lets go of it when the process ends, however it ends.
 #[derive(Debug)]
 pub(super) struct Lock {
     file: File,
     path: PathBuf,
-    was_clean: bool,
+    last: Stop,
 }
 
 impl Lock {
-    /// Takes the lock of the store in `dir`. From here on its last stop counts as not clean, until
-    /// [`Lock::mark_clean`].
+    /// Takes the lock of the store in `dir`.
     pub(super) fn take(dir: &Path) -> Result<Lock, StoreError> {
         let path = dir.join("LOCK");
         let opened =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-        let mut file = opened.map_err(|source| failed("open", &path, source))?;
-        try_lock(&file, dir, &path)?;
-        let was_clean = unmark(&mut file).map_err(|source| failed("read", &path, source))?;
-        Ok(Lock { file, path, was_clean })
+        Lock::of(opened.map_err(|source| failed("open", &path, source))?, dir, path)
     }
 
-    /// Takes the lock of a store that is not to be changed: what it says of the last stop stays as it is.
+    /// Takes the lock of a store that is not to be changed.
     pub(super) fn hold(dir: &Path) -> Result<Lock, StoreError> {
         let path = dir.join("LOCK");
-        let mut file = match File::open(&path) {
+        match File::open(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Err(StoreError::Unusable(format!("{} is no store of Sluice", dir.display())));
+                Err(StoreError::Unusable(format!("{} is no store of Sluice", dir.display())))
             }
-            opened => opened.map_err(|source| failed("open", &path, source))?,
-        };
-        try_lock(&file, dir, &path)?;
-        let was_clean = is_marked(&mut file).map_err(|source| failed("read", &path, source))?;
-        Ok(Lock { file, path, was_clean })
+            opened => Lock::of(opened.map_err(|source| failed("open", &path, source))?, dir, path),
+        }
+    }
+
+    fn of(mut file: File, dir: &Path, path: PathBuf) -> Result<Lock, StoreError> {
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(StoreError::Unusable(format!("{} is in use by another process", dir.display())));
+            }
+            Err(TryLockError::Error(source)) => return Err(failed("lock", &path, source)),
+        }
+        let last = Stop::read(&mut file).map_err(|source| failed("read", &path, source))?;
+        Ok(Lock { file, path, last })
     }
 
     /// Whether the one who held it before stopped in good order.
     pub(super) fn was_clean(&self) -> bool {
-        self.was_clean
+        matches!(self.last, Stop::Clean(_))
+    }
+
+    /// What sled's files were then; none when nobody knows.
+    pub(super) fn seal(&self) -> Option<Seal> {
+        match self.last {
+            Stop::Clean(seal) => seal,
+            Stop::Unclean => None,
+        }
+    }
+
+    /// Looks at sled's files in `sled`, which nobody has open.
+    pub(super) fn check_seal(&self, sled: &Path) -> Result<(), StoreError> {
+        let Some(sealed) = self.seal() else { return Ok(()) };
+        match Seal::of(sled) {
+            Ok(found) if found == sealed => return Ok(()),
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(StoreError::Damaged(format!("{} is missing, or part of it", sled.display())));
+            }
+            Err(source) => return Err(failed("read", sled, source)),
+        }
+        Err(StoreError::Damaged(format!(
+            "{}: the last stop was in good order, but this is not what it left: sled would go on without what is damaged. \
+             To let it, remove {}",
+            sled.join("db").display(),
+            self.path.display()
+        )))
     }
 
     /// The last stop was in good order, and yet the log of the store in `dir` does not end with it.
@@ -59,36 +112,53 @@ impl Lock {
         ))
     }
 
+    /// From here on nothing is said of sled's files.
+    pub(super) fn break_seal(&mut self) -> Result<(), StoreError> {
+        if self.seal().is_some() { self.write(Stop::Clean(None)) } else { Ok(()) }
+    }
+
+    /// From here on the store was not stopped in good order.
+    pub(super) fn mark_in_use(&mut self) -> Result<(), StoreError> {
+        self.write(Stop::Unclean)
+    }
+
     /// Everything is on disk.
-    pub(super) fn mark_clean(&mut self) -> Result<(), StoreError> {
-        let marked = self.file.write_all(CLEAN).and_then(|()| self.file.sync_all());
-        marked.map_err(|source| failed("write", &self.path, source))
+    pub(super) fn mark_clean(&mut self, seal: Seal) -> Result<(), StoreError> {
+        self.write(Stop::Clean(Some(seal)))
+    }
+
+    /// A crash in between leaves less than a line, which is as good as nothing.
+    fn write(&mut self, stop: Stop) -> Result<(), StoreError> {
+        let text = match stop {
+            Stop::Unclean => String::new(),
+            Stop::Clean(None) => format!("{CLEAN}\n"),
+            Stop::Clean(Some(seal)) => format!("{SEALED}{seal}\n"),
+        };
+        let file = &mut self.file;
+        let written = (|| {
+            file.set_len(0)?;
+            file.rewind()?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()
+        })();
+        written.map_err(|source| failed("write", &self.path, source))
     }
 }
 
-fn try_lock(file: &File, dir: &Path, path: &Path) -> Result<(), StoreError> {
-    match file.try_lock() {
-        Ok(()) => Ok(()),
-        Err(TryLockError::WouldBlock) => {
-            Err(StoreError::Unusable(format!("{} is in use by another process", dir.display())))
-        }
-        Err(TryLockError::Error(source)) => Err(failed("lock", path, source)),
+impl Stop {
+    fn read(file: &mut File) -> io::Result<Stop> {
+        let mut text = Vec::new();
+        file.take(MAX_BYTES).read_to_end(&mut text)?;
+        let line = std::str::from_utf8(&text).ok().and_then(|text| text.strip_suffix('\n'));
+        Ok(match line {
+            Some(CLEAN) => Stop::Clean(None),
+            Some(line) => match line.strip_prefix(SEALED).map(str::parse) {
+                Some(Ok(seal)) => Stop::Clean(Some(seal)),
+                _ => Stop::Unclean,
+            },
+            None => Stop::Unclean,
+        })
     }
-}
-
-/// Takes the mark away, durably, and says whether it was there.
-fn unmark(file: &mut File) -> io::Result<bool> {
-    let was_marked = is_marked(file)?;
-    file.set_len(0)?;
-    file.rewind()?;
-    file.sync_all()?;
-    Ok(was_marked)
-}
-
-fn is_marked(file: &mut File) -> io::Result<bool> {
-    let mut mark = Vec::new();
-    file.take(CLEAN.len() as u64 + 1).read_to_end(&mut mark)?;
-    Ok(mark == CLEAN)
 }
 
 fn failed(what: &str, path: &Path, source: io::Error) -> StoreError {
@@ -98,6 +168,10 @@ fn failed(what: &str, path: &Path, source: io::Error) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn seal() -> Seal {
+        "1a0000 89abcdef".parse().unwrap()
+    }
 
     #[test]
     fn second_holder_is_refused_and_told_why() {
@@ -110,26 +184,47 @@ mod tests {
     }
 
     #[test]
-    fn stop_is_clean_only_when_it_was_marked_since() {
+    fn how_the_last_one_stopped_is_known_until_the_store_is_used_again() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(!Lock::take(dir.path()).unwrap().was_clean());
-        let mut lock = Lock::take(dir.path()).unwrap();
-        lock.mark_clean().unwrap();
-        drop(lock);
-        assert!(Lock::take(dir.path()).unwrap().was_clean());
-        assert!(!Lock::take(dir.path()).unwrap().was_clean(), "it was opened in between");
+        let take = || Lock::take(dir.path()).unwrap();
+        assert!(!take().was_clean());
+        take().mark_clean(seal()).unwrap();
+        assert_eq!(take().last, Stop::Clean(Some(seal())));
+        take().break_seal().unwrap();
+        assert_eq!(take().last, Stop::Clean(None));
+        take().break_seal().unwrap();
+        assert_eq!(take().last, Stop::Clean(None));
+        take().mark_in_use().unwrap();
+        assert_eq!(take().last, Stop::Unclean);
+        take().break_seal().unwrap();
+        assert_eq!(take().last, Stop::Unclean);
     }
 
     #[test]
-    fn holding_leaves_the_mark_and_makes_no_lock() {
+    fn what_is_no_whole_line_counts_as_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        for text in [
+            "clean",
+            "clean\n\n",
+            "clean, sled \n",
+            "clean, sled 1a0000 89abcdef",
+            "\u{ff}\n",
+            &"c".repeat(100),
+        ] {
+            std::fs::write(dir.path().join("LOCK"), text).unwrap();
+            assert_eq!(Lock::take(dir.path()).unwrap().last, Stop::Unclean, "{text}");
+        }
+    }
+
+    #[test]
+    fn holding_makes_no_lock() {
         let dir = tempfile::tempdir().unwrap();
         Lock::hold(dir.path()).unwrap_err();
         assert!(!dir.path().join("LOCK").exists());
         let mut lock = Lock::take(dir.path()).unwrap();
         Lock::hold(dir.path()).unwrap_err();
-        lock.mark_clean().unwrap();
+        lock.mark_clean(seal()).unwrap();
         drop(lock);
-        assert!(Lock::hold(dir.path()).unwrap().was_clean());
-        assert!(Lock::take(dir.path()).unwrap().was_clean());
+        assert_eq!(Lock::hold(dir.path()).unwrap().seal(), Some(seal()));
     }
 }

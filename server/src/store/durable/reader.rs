@@ -1,6 +1,6 @@
 //! Reads bodies from the log and from sled, on any thread, beside the writer.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use sluice_engine::JobId;
 
@@ -19,32 +19,44 @@ impl Pin {
     }
 }
 
-/// Reads bodies.
+/// Reads bodies, until the store is closed.
 pub(super) struct HomeReader {
-    home: Home,
+    home: RwLock<Option<Home>>,
 }
 
 impl HomeReader {
     pub(super) fn new(home: Home) -> HomeReader {
-        HomeReader { home }
+        HomeReader { home: RwLock::new(Some(home)) }
     }
 
-    fn read_home(&self, id: JobId) -> Result<Body, StoreError> {
-        let mut body = self.home.body(id)?;
-        body.detail = self.home.detail(id)?;
-        Ok(body)
+    /// Lets go of the home, once those who are reading have what they read.
+    pub(super) fn close(&self) {
+        *self.home.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
+}
+
+/// Nothing is read from a store that is closed.
+pub(super) fn closed() -> StoreError {
+    StoreError::Unusable("the store is closed".to_owned())
+}
+
+fn read_home(home: &Home, id: JobId) -> Result<Body, StoreError> {
+    let mut body = home.body(id)?;
+    body.detail = home.detail(id)?;
+    Ok(body)
 }
 
 impl BodyReader for HomeReader {
     fn read(&self, places: &[Place]) -> Result<Vec<Body>, StoreError> {
+        let home = self.home.read().unwrap_or_else(PoisonError::into_inner);
+        let home = home.as_ref().ok_or_else(closed)?;
         let mut bodies = vec![Body::default(); places.len()];
         let mut from_log: Vec<(JobId, &LogPlace)> = Vec::new();
         let mut indexes: Vec<usize> = Vec::new();
         for (index, place) in places.iter().enumerate() {
             match &place.0 {
                 PlaceKind::Memory(body) => bodies[index] = body.clone(),
-                PlaceKind::Home { id, .. } => bodies[index] = self.read_home(*id)?,
+                PlaceKind::Home { id, .. } => bodies[index] = read_home(home, *id)?,
                 PlaceKind::Log { id, place, .. } => {
                     from_log.push((*id, place));
                     indexes.push(index);
@@ -56,7 +68,7 @@ impl BodyReader for HomeReader {
             bodies[index] =
                 body.ok_or_else(|| StoreError::Damaged(format!("job {id} is not where it was born")))?;
             if let PlaceKind::Log { detail_at_home: true, .. } = &places[index].0 {
-                bodies[index].detail = self.home.detail(*id)?;
+                bodies[index].detail = home.detail(*id)?;
             }
         }
         Ok(bodies)

@@ -12,6 +12,7 @@ use super::compact::Seat;
 use super::format;
 use super::lock::Lock;
 use super::mover::Mover;
+use super::reader::HomeReader;
 use super::room::Room;
 use super::{Durable, DurableOptions};
 use crate::store::StoreError;
@@ -32,16 +33,18 @@ impl Durable {
             ));
         }
         os::private_dir(dir).map_err(io("make", dir))?;
-        let lock = Lock::take(dir)?;
+        let mut lock = Lock::take(dir)?;
         let store = format::read_or_create(dir)?;
         let room = Room::open(dir, &options)?;
 
         let seat = Seat::new(dir);
         seat.tidy()?;
         let sled = dir.join("sled");
-        if !lock.was_clean() {
-            forget_files(&sled).map_err(io("sync", &sled))?;
+        match lock.seal() {
+            Some(_) => lock.check_seal(&sled)?,
+            None => forget_files(&sled).map_err(io("sync", &sled))?,
         }
+        lock.break_seal()?;
         let home = seat.open(&options)?;
         let meta = match home.meta()? {
             Some(meta) if meta.store != store => {
@@ -57,7 +60,8 @@ impl Durable {
         Ok(Durable {
             mover,
             log,
-            home,
+            reader: Arc::new(HomeReader::new(home.clone())),
+            home: Some(home),
             room,
             options,
             meta,
@@ -70,7 +74,7 @@ impl Durable {
 
     /// Records first, then the groups of the log: each record passes over the groups it includes.
     pub(super) fn recover(&mut self, loader: &mut Loader) -> Result<Option<Now>, StoreError> {
-        let loaded = self.home.load(loader)?;
+        let loaded = self.home()?.load(loader)?;
         loader.serial(self.meta.serial);
         loader.last_queue(self.meta.last_queue);
         let mover = &mut self.mover;
@@ -91,21 +95,21 @@ impl Durable {
         // After a kill the end of the log may be missing, and nobody was answered for that. After a stop it may not.
         let ends_clean = replayed.clean && replayed.first_group.is_some();
         if self.lock.was_clean() && !ends_clean {
-            // The next start must not take it for the end that a kill left.
-            self.lock.mark_clean()?;
             return Err(self.lock.end_is_lost(&self.dir));
         }
         self.last_group = replayed.last_group;
         let born = self.log.segments().filter_map(|segment| segment.born()).map(|(first, _)| first).min();
         if let Some(first) = born {
-            self.mover.found_early(self.home.ids_from(first)?);
+            let early = self.home()?.ids_from(first)?;
+            self.mover.found_early(early);
         }
+        self.lock.mark_in_use()?;
         info!(
             dir = %self.dir.display(),
             jobs_at_home = loaded.jobs,
             segments = self.log.segments().len(),
             last_group = replayed.last_group,
-            clean = self.lock.was_clean() && replayed.clean,
+            clean = ends_clean,
             "store loaded"
         );
         Ok(replayed.last_now)

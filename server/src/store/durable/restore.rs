@@ -16,7 +16,7 @@ use super::lock::Lock;
 use crate::os;
 use crate::store::backup::{BackupReader, End, Entry};
 use crate::store::disk::RealDisk;
-use crate::store::home::{Home, Meta};
+use crate::store::home::{Home, Meta, Seal};
 use crate::store::log::{Group, Log, LogOptions};
 use crate::store::{StoreError, codec};
 
@@ -110,7 +110,7 @@ fn build(file: &Path, dir: &Path, after_group: u64, end: &End) -> Result<Restore
     let sled = dir.join("sled");
     sync_files(&sled).map_err(failed("sync", &sled))?;
     format::write(dir, store)?;
-    lock.mark_clean()?;
+    lock.mark_clean(Seal::of(&sled).map_err(failed("read", &sled))?)?;
     if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         os::sync_dir(parent).map_err(failed("sync", parent))?;
     }
