@@ -163,6 +163,17 @@ impl Home {
         }
     }
 
+    /// Whether what is here of a job needs a payload to run, and so must have one.
+    pub(crate) fn needs_payload(&self, id: JobId) -> Result<bool, StoreError> {
+        let mut newest = self.stored(StateTree::Done, id)?;
+        for tree in StateTree::ALL.into_iter().filter(|tree| *tree != StateTree::Done) {
+            if self.stands_in(tree, id)? {
+                newest = newest.into_iter().chain(self.stored(tree, id)?).max_by_key(|stored| stored.as_of);
+            }
+        }
+        Ok(newest.is_some_and(|stored| moving::keeps_payload(stored.record.state)))
+    }
+
     /// The detail of a job at rest; none when it is not here.
     pub(crate) fn detail(&self, id: JobId) -> Result<Option<Box<Detail>>, StoreError> {
         // The job may begin and end a new life meanwhile, and what lay apart go: then its record is another.

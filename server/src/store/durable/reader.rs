@@ -42,6 +42,10 @@ pub(super) fn closed() -> StoreError {
 
 fn read_home(home: &Home, id: JobId) -> Result<Body, StoreError> {
     let mut body = home.body(id)?;
+    // sled may have lost it, after a kill: it must not pass for an empty one.
+    if body.payload.is_none() && home.needs_payload(id)? {
+        return Err(home.body_missing(id));
+    }
     body.detail = home.detail(id)?;
     Ok(body)
 }
