@@ -35,6 +35,7 @@ pub(crate) use handover::Handover;
 pub(crate) use in_flight::InFlight;
 pub use rate::RequestRate;
 pub(crate) use rate::{Charge, RequestLimit};
+pub(crate) use share::Memory;
 
 /// A gRPC server, ready for a connection to speak to.
 pub type GrpcService = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;

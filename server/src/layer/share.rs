@@ -3,6 +3,7 @@
 //! would be everybody else's memory and places.
 
 mod answer;
+mod memory;
 mod message;
 mod request;
 
@@ -19,6 +20,7 @@ use tonic::body::Body;
 use tower::Service;
 
 use self::answer::AnswerBody;
+pub(crate) use self::memory::Memory;
 use self::request::RequestBody;
 use super::caller::Caller;
 use super::notice::Notice;
@@ -46,6 +48,8 @@ struct Taken {
 pub(super) struct Share {
     caller: Caller,
     bytes: Arc<AtomicUsize>,
+    /// Of those, what its handler makes the answer of: until it is written, it holds its bytes itself.
+    made: AtomicUsize,
     shares: Arc<Shares>,
 }
 
@@ -67,7 +71,7 @@ impl Shares {
             taken.calls += 1;
             let bytes = Arc::clone(&taken.bytes);
             drop(callers);
-            return Ok(Share { caller, bytes, shares: Arc::clone(self) });
+            return Ok(Share { caller, bytes, made: AtomicUsize::new(0), shares: Arc::clone(self) });
         };
         // Of a caller without calls nothing is kept.
         if taken.calls == 0 {
@@ -86,8 +90,19 @@ impl Shares {
     }
 }
 
+impl Share {
+    /// Its answer is made of so many bytes from now on, and no more of those from before; whether the share has so many.
+    fn make_of(&self, bytes: usize) -> bool {
+        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let made = self.made.swap(bytes, Ordering::Relaxed);
+        self.bytes.fetch_sub(made, Ordering::Relaxed);
+        bytes <= made || before.saturating_sub(made).saturating_add(bytes) <= MAX_BYTES
+    }
+}
+
 impl Drop for Share {
     fn drop(&mut self) {
+        self.make_of(0);
         let mut callers = self.shares.callers();
         if let Some(taken) = callers.get_mut(&self.caller) {
             taken.calls -= 1;
@@ -104,13 +119,18 @@ impl Held {
         Held { share: Arc::clone(share), bytes: 0 }
     }
 
+    /// Holds what the answer was made of.
+    fn of_made(share: &Arc<Share>) -> Held {
+        Held { share: Arc::clone(share), bytes: share.made.swap(0, Ordering::Relaxed) }
+    }
+
     /// Holds so many from now on, and no more those from before; whether the share has so many.
     fn hold(&mut self, bytes: usize) -> bool {
         let total = &self.share.bytes;
         let before = total.fetch_add(bytes, Ordering::Relaxed).saturating_sub(self.bytes);
         total.fetch_sub(self.bytes, Ordering::Relaxed);
-        self.bytes = bytes;
-        before.saturating_add(bytes) <= MAX_BYTES || bytes == 0
+        let had = std::mem::replace(&mut self.bytes, bytes);
+        bytes <= had || before.saturating_add(bytes) <= MAX_BYTES
     }
 }
 
@@ -155,7 +175,8 @@ where
             Ok(share) => Arc::new(share),
             Err(failure) => return Either::Right(Either::Right(at_once(Ok(refuse(failure))))),
         };
-        let request = request.map(|body| Body::new(RequestBody::new(body, &share)));
+        let mut request = request.map(|body| Body::new(RequestBody::new(body, &share)));
+        request.extensions_mut().insert(Memory::of_share(&share));
         Either::Left(Sharing { inner: self.inner.call(request), share })
     }
 }
@@ -178,7 +199,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
         let response = ready!(this.inner.poll(cx))?;
-        Poll::Ready(Ok(response.map(|body| Body::new(AnswerBody::new(body, Arc::clone(this.share))))))
+        Poll::Ready(Ok(response.map(|body| Body::new(AnswerBody::new(body, Arc::clone(this.share), cx)))))
     }
 }
 
@@ -219,6 +240,26 @@ mod tests {
         assert!(other.hold(11));
         assert!(shares.take(caller(1)).is_ok());
         drop((other, first, second));
+        assert_eq!(shares.callers().len(), 0);
+    }
+
+    #[test]
+    fn what_an_answer_is_made_of_counts_until_the_answer_does() {
+        let shares = shares(10);
+        let share = || Arc::new(shares.take(caller(1)).unwrap_or_else(|_| panic!()));
+        let (first, second) = (share(), share());
+        assert!(first.make_of(10) && first.make_of(MAX_BYTES - 10));
+        assert!(second.make_of(10));
+        assert!(!second.make_of(11), "there is no room for it");
+        assert!(second.make_of(10), "less than before has room whatever there is");
+        let mut held = Held::of_made(&first);
+        assert!(held.hold(MAX_BYTES - 10), "its room is kept for it");
+        assert!(!second.make_of(11));
+        drop(held);
+        assert!(second.make_of(MAX_BYTES));
+        drop(second);
+        assert!(first.make_of(MAX_BYTES));
+        drop(first);
         assert_eq!(shares.callers().len(), 0);
     }
 }

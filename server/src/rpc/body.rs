@@ -7,6 +7,7 @@ use sluice_engine::bound::MAX_RESPONSE_BYTES;
 
 use super::Rpc;
 use super::status::Failure;
+use crate::layer::Memory;
 use crate::store::{Body, Place};
 
 impl Rpc {
@@ -14,11 +15,13 @@ impl Rpc {
     /// answer's worth of bodies is in memory at a time.
     pub(super) async fn with_bodies<T: HasView>(
         &self,
+        memory: &Memory,
         jobs: Vec<T>,
         places: Vec<Option<Place>>,
         mut take: impl FnMut(T, Option<Body>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, Failure> {
         let mut jobs = jobs.into_iter().zip(places).peekable();
+        let mut made = 0;
         while jobs.peek().is_some() {
             // Most often all that is left.
             let mut part = Vec::with_capacity(jobs.len());
@@ -31,6 +34,9 @@ impl Rpc {
                 part.push((job, place.is_some()));
                 wanted.extend(place);
             }
+            // What was taken so far is no more than an answer either.
+            made = (made + bytes).min(MAX_RESPONSE_BYTES.max(bytes));
+            memory.take(made)?;
             let mut bodies = match wanted.is_empty() {
                 true => Vec::new(),
                 false => self.handle.bodies(wanted).await?,
@@ -44,6 +50,18 @@ impl Rpc {
             }
         }
         Ok(ControlFlow::Continue(()))
+    }
+
+    /// The body of one job.
+    pub(super) async fn body(
+        &self,
+        memory: &Memory,
+        job: &JobView,
+        place: Option<Place>,
+    ) -> Result<Option<Body>, Failure> {
+        let Some(place) = place else { return Ok(None) };
+        memory.take(cost(job))?;
+        Ok(self.handle.bodies(vec![place]).await?.pop())
     }
 }
 

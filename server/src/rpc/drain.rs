@@ -14,6 +14,7 @@ use super::status::Failure;
 use super::validate::DrainCall;
 use super::{Rpc, convert, validate};
 use crate::auth::Access;
+use crate::layer::Memory;
 
 /// Jobs of a page: the writer makes their views in well under a millisecond.
 const MAX_PAGE_JOBS: usize = 1_000;
@@ -26,6 +27,7 @@ impl Rpc {
     pub(super) async fn do_drain(
         &self,
         access: &Access,
+        memory: Memory,
         request: v1::DrainRequest,
     ) -> Result<Messages<v1::DrainResponse>, Failure> {
         let DrainCall { command, from } = validate::drain(request, access.principal_name())?;
@@ -36,7 +38,7 @@ impl Rpc {
             Ok(other) => return Err(Failure::unexpected(other)),
             Err(refusal) => return Err(Failure::refused(refusal, &queue)),
         };
-        let reader = Reader { rpc: self.clone(), queue: queue.to_string(), drained, position: from };
+        let reader = Reader { rpc: self.clone(), memory, queue: queue.to_string(), drained, position: from };
         // Made one page at a time, when the connection has room for it: a slow reader costs one page.
         let pages = stream::try_unfold(Some(reader), |reader| async {
             let Some(reader) = reader else { return Ok(None) };
@@ -49,6 +51,7 @@ impl Rpc {
 /// Somebody who reads a set.
 struct Reader {
     rpc: Rpc,
+    memory: Memory,
     queue: String,
     drained: Drained,
     position: u64,
@@ -89,7 +92,7 @@ impl Reader {
         let mut jobs = Vec::with_capacity(views.len());
         let _all = self
             .rpc
-            .with_bodies(views, places, |view, body| {
+            .with_bodies(&self.memory, views, places, |view, body| {
                 jobs.push(convert::job(view, body, true));
                 ControlFlow::Continue(())
             })

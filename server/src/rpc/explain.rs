@@ -6,11 +6,13 @@ use super::right::READ;
 use super::status::Failure;
 use super::{Rpc, convert, validate};
 use crate::auth::Access;
+use crate::layer::Memory;
 
 impl Rpc {
     pub(super) async fn do_explain_job(
         &self,
         access: &Access,
+        memory: &Memory,
         request: v1::ExplainJobRequest,
     ) -> Result<v1::ExplainJobResponse, Failure> {
         let job = validate::job_ref("job_id", request.job_id)?;
@@ -22,10 +24,7 @@ impl Rpc {
         };
         let ((explanation, now), mut places) = self.handle.read_and_locate(read).await?;
         let explanation = explanation.ok_or_else(not_found)?;
-        let body = match places.pop().flatten() {
-            Some(place) => self.handle.bodies(vec![place]).await?.pop(),
-            None => None,
-        };
+        let body = self.body(memory, &explanation.job, places.pop().flatten()).await?;
         Ok(convert::explanation(explanation, body, now))
     }
 }

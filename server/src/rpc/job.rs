@@ -14,7 +14,7 @@ use super::status::Failure;
 use super::validate::GetCall;
 use super::{Rpc, convert, validate};
 use crate::auth::Access;
-use crate::layer::{Deadline, InFlight};
+use crate::layer::{Deadline, InFlight, Memory};
 
 /// What a change of a job holds in memory.
 const COMMAND_BYTES: usize = 128;
@@ -30,9 +30,10 @@ impl Rpc {
     ) -> Result<v1::GetJobResponse, Failure> {
         let access = Access::of(request.extensions());
         let patience = Patience::of(&request);
+        let memory = Memory::of(request.extensions());
         let call = validate::get_job(request.into_inner())?;
         let text = call.jobs[0].text.clone();
-        let answer = self.read_jobs(&access, call, patience).await?;
+        let answer = self.read_jobs(&access, &memory, call, patience).await?;
         let job = answer.jobs.into_iter().next().ok_or(Failure::JobNotFound(text))?;
         Ok(v1::GetJobResponse { job: Some(job) })
     }
@@ -43,35 +44,38 @@ impl Rpc {
     ) -> Result<v1::BatchGetJobsResponse, Failure> {
         let access = Access::of(request.extensions());
         let patience = Patience::of(&request);
-        self.read_jobs(&access, validate::get_jobs(request.into_inner())?, patience).await
+        let memory = Memory::of(request.extensions());
+        self.read_jobs(&access, &memory, validate::get_jobs(request.into_inner())?, patience).await
     }
 
     pub(super) async fn do_cancel_job(
         &self,
         access: &Access,
+        memory: &Memory,
         request: v1::CancelJobRequest,
     ) -> Result<v1::CancelJobResponse, Failure> {
         let job = validate::job_ref("job_id", request.job_id)?;
         let id = job.id.ok_or_else(|| Failure::JobNotFound(job.text.clone()))?;
         self.check_job(access, CHANGE, id, &job.text).await?;
         let answer = self.handle.call(Command::Cancel(id), COMMAND_BYTES).await?;
-        Ok(v1::CancelJobResponse { job: Some(self.changed(answer, &job.text).await?) })
+        Ok(v1::CancelJobResponse { job: Some(self.changed(memory, answer, &job.text).await?) })
     }
 
     pub(super) async fn do_update_job(
         &self,
         access: &Access,
+        memory: &Memory,
         request: v1::UpdateJobRequest,
     ) -> Result<v1::UpdateJobResponse, Failure> {
         let (text, update) = validate::update(request, self.handle.now().wall)?;
         let update = update.ok_or_else(|| Failure::JobNotFound(text.clone()))?;
         self.check_job(access, CHANGE, update.id, &text).await?;
         let answer = self.handle.call(Command::Update(update), COMMAND_BYTES).await?;
-        Ok(v1::UpdateJobResponse { job: Some(self.changed(answer, &text).await?) })
+        Ok(v1::UpdateJobResponse { job: Some(self.changed(memory, answer, &text).await?) })
     }
 
     /// A job after a change.
-    async fn changed(&self, answer: Answer, job: &str) -> Result<v1::Job, Failure> {
+    async fn changed(&self, memory: &Memory, answer: Answer, job: &str) -> Result<v1::Job, Failure> {
         let view = match answer {
             Ok(Outcome::Changed(view)) => *view,
             Ok(other) => return Err(Failure::unexpected(other)),
@@ -79,16 +83,14 @@ impl Rpc {
         };
         let id = view.id;
         let ((), mut places) = self.handle.read_and_locate(move |_, _| ((), vec![id])).await?;
-        let body = match places.pop().flatten() {
-            Some(place) => self.handle.bodies(vec![place]).await?.pop(),
-            None => None,
-        };
+        let body = self.body(memory, &view, places.pop().flatten()).await?;
         Ok(convert::job(view, body, false))
     }
 
     async fn read_jobs(
         &self,
         access: &Access,
+        memory: &Memory,
         call: GetCall,
         patience: Patience,
     ) -> Result<v1::BatchGetJobsResponse, Failure> {
@@ -120,7 +122,7 @@ impl Rpc {
         answer.missing_job_ids = missing(&call, &found);
         let mut room = MAX_RESPONSE_BYTES - ENVELOPE_BYTES;
         let _all = self
-            .with_bodies(views, places, |view: JobView, body| {
+            .with_bodies(memory, views, places, |view: JobView, body| {
                 let id = view.id;
                 let job = convert::job(view, body, call.include_payload);
                 let bytes = job.encoded_len() + ITEM_BYTES;

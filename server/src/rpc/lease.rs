@@ -13,7 +13,7 @@ use super::right::CONSUME;
 use super::status::Failure;
 use super::{Rpc, convert, validate};
 use crate::auth::Access;
-use crate::layer::{Deadline, Handover, InFlight};
+use crate::layer::{Deadline, Handover, InFlight, Memory};
 use crate::writer::{Delivery, LeaseGuard};
 
 /// What the answer needs besides its jobs.
@@ -31,6 +31,7 @@ impl Rpc {
         let access = Access::of(request.extensions());
         let deadline = request.extensions().get::<Deadline>().copied();
         let in_flight = request.extensions().get::<InFlight>().cloned();
+        let memory = Memory::of(request.extensions());
         let mut lease = validate::lease(request.into_inner(), MAX_JOBS_BYTES)?;
         access.check(CONSUME, &lease.queue)?;
         lease.wait = wait(lease.wait, deadline.map(Deadline::wait));
@@ -48,7 +49,7 @@ impl Rpc {
         };
         match delivery {
             Ok(delivery) => {
-                let mut response = self.deliver(delivery).await?;
+                let mut response = self.deliver(&memory, delivery).await?;
                 response.get_mut().flow_hint = self.flow_hint(&queue);
                 Ok(response)
             }
@@ -57,8 +58,12 @@ impl Rpc {
     }
 
     /// The answer. Its jobs go back if it is dropped before it is handed over.
-    async fn deliver(&self, delivery: Delivery) -> Result<Response<v1::LeaseResponse>, Failure> {
-        let (answer, guard) = self.with_payloads(delivery).await?;
+    async fn deliver(
+        &self,
+        memory: &Memory,
+        delivery: Delivery,
+    ) -> Result<Response<v1::LeaseResponse>, Failure> {
+        let (answer, guard) = self.with_payloads(memory, delivery).await?;
         let mut response = Response::new(answer);
         response.extensions_mut().insert(Handover::new(move || guard.deliver()));
         Ok(response)
@@ -67,6 +72,7 @@ impl Rpc {
     /// The jobs with all that the store knows of them, as many as an answer has room for, and what gives them back.
     pub(super) async fn with_payloads(
         &self,
+        memory: &Memory,
         delivery: Delivery,
     ) -> Result<(v1::LeaseResponse, LeaseGuard), Failure> {
         let Delivery { jobs, places, retry_after, guard } = delivery;
@@ -75,7 +81,7 @@ impl Rpc {
         let mut beyond = Vec::new();
         let mut lost = None;
         let _all = self
-            .with_bodies(jobs, places, |job, body| {
+            .with_bodies(memory, jobs, places, |job, body| {
                 let (id, token) = (job.job.id, job.token);
                 if body.as_ref().is_none_or(|body| body.payload.is_none()) {
                     lost = Some(id);

@@ -13,6 +13,7 @@ use super::status::Failure;
 use super::validate::JobsCall;
 use super::{Rpc, convert, validate};
 use crate::auth::Access;
+use crate::layer::Memory;
 
 /// Looks for one page. A rare state in a large queue then takes several pages, some of them empty.
 const MAX_LOOKS: usize = 32;
@@ -25,6 +26,7 @@ impl Rpc {
     pub(super) async fn do_list_jobs(
         &self,
         access: &Access,
+        memory: &Memory,
         request: v1::ListJobsRequest,
     ) -> Result<v1::ListJobsResponse, Failure> {
         let call = validate::jobs_page(request, self.handle.now().wall)?;
@@ -35,7 +37,7 @@ impl Rpc {
         for _ in 0..MAX_LOOKS {
             let Some(from) = page.next else { break };
             let wanted = call.limit - page.jobs.len();
-            if wanted == 0 || self.look(access, &call, from, wanted, &mut page).await?.is_break() {
+            if wanted == 0 || self.look(access, memory, &call, from, wanted, &mut page).await?.is_break() {
                 break;
             }
         }
@@ -47,6 +49,7 @@ impl Rpc {
     async fn look(
         &self,
         access: &Access,
+        memory: &Memory,
         call: &JobsCall,
         from: JobId,
         wanted: usize,
@@ -66,7 +69,7 @@ impl Rpc {
             .await?;
         page.next = found.next;
         let include_payload = call.include_payload;
-        self.with_bodies(found.jobs, places, |view: JobView, body| {
+        self.with_bodies(memory, found.jobs, places, |view: JobView, body| {
             let id = view.id;
             let error = view.detail.as_ref().and_then(|detail| detail.error.as_deref());
             if !call.filter.rest.fits(error, body.as_ref()) {

@@ -9,6 +9,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::Rpc;
 use super::convert;
 use crate::auth::Access;
+use crate::layer::Memory;
 
 type Answer<T> = Result<Response<T>, Status>;
 /// Messages of a streaming rpc.
@@ -17,6 +18,11 @@ pub(super) type Messages<T> = BoxStream<'static, Result<T, Status>>;
 /// What the caller may do.
 fn access<T>(request: &Request<T>) -> Access {
     Access::of(request.extensions())
+}
+
+/// What its answer may be made of.
+fn memory<T>(request: &Request<T>) -> Memory {
+    Memory::of(request.extensions())
 }
 
 #[tonic::async_trait]
@@ -52,11 +58,15 @@ impl QueueService for Rpc {
     }
 
     async fn cancel_job(&self, request: Request<v1::CancelJobRequest>) -> Answer<v1::CancelJobResponse> {
-        Ok(Response::new(self.do_cancel_job(&access(&request), request.into_inner()).await?))
+        Ok(Response::new(
+            self.do_cancel_job(&access(&request), &memory(&request), request.into_inner()).await?,
+        ))
     }
 
     async fn update_job(&self, request: Request<v1::UpdateJobRequest>) -> Answer<v1::UpdateJobResponse> {
-        Ok(Response::new(self.do_update_job(&access(&request), request.into_inner()).await?))
+        Ok(Response::new(
+            self.do_update_job(&access(&request), &memory(&request), request.into_inner()).await?,
+        ))
     }
 
     async fn get_batch(&self, request: Request<v1::GetBatchRequest>) -> Answer<v1::GetBatchResponse> {
@@ -107,7 +117,7 @@ impl QueueService for Rpc {
     type DrainStream = Messages<v1::DrainResponse>;
 
     async fn drain(&self, request: Request<v1::DrainRequest>) -> Answer<Self::DrainStream> {
-        Ok(Response::new(self.do_drain(&access(&request), request.into_inner()).await?))
+        Ok(Response::new(self.do_drain(&access(&request), memory(&request), request.into_inner()).await?))
     }
 
     async fn acquire_limit(
@@ -178,18 +188,24 @@ impl AdminService for Rpc {
     }
 
     async fn list_jobs(&self, request: Request<v1::ListJobsRequest>) -> Answer<v1::ListJobsResponse> {
-        Ok(Response::new(self.do_list_jobs(&access(&request), request.into_inner()).await?))
+        Ok(Response::new(
+            self.do_list_jobs(&access(&request), &memory(&request), request.into_inner()).await?,
+        ))
     }
 
     async fn requeue_jobs(
         &self,
         request: Request<v1::RequeueJobsRequest>,
     ) -> Answer<v1::RequeueJobsResponse> {
-        Ok(Response::new(self.do_requeue_jobs(&access(&request), request.into_inner()).await?))
+        Ok(Response::new(
+            self.do_requeue_jobs(&access(&request), &memory(&request), request.into_inner()).await?,
+        ))
     }
 
     async fn purge_jobs(&self, request: Request<v1::PurgeJobsRequest>) -> Answer<v1::PurgeJobsResponse> {
-        Ok(Response::new(self.do_purge_jobs(&access(&request), request.into_inner()).await?))
+        Ok(Response::new(
+            self.do_purge_jobs(&access(&request), &memory(&request), request.into_inner()).await?,
+        ))
     }
 
     async fn get_server_info(
@@ -205,7 +221,9 @@ impl AdminService for Rpc {
     }
 
     async fn explain_job(&self, request: Request<v1::ExplainJobRequest>) -> Answer<v1::ExplainJobResponse> {
-        Ok(Response::new(self.do_explain_job(&access(&request), request.into_inner()).await?))
+        Ok(Response::new(
+            self.do_explain_job(&access(&request), &memory(&request), request.into_inner()).await?,
+        ))
     }
 
     type BackupStream = Messages<v1::BackupResponse>;

@@ -14,6 +14,7 @@ use super::status::Failure;
 use super::validate::SweepCall;
 use super::{Rpc, validate};
 use crate::auth::Access;
+use crate::layer::Memory;
 use crate::writer::CallError;
 
 /// What a command holds in memory besides its jobs.
@@ -29,11 +30,12 @@ impl Rpc {
     pub(super) async fn do_requeue_jobs(
         &self,
         access: &Access,
+        memory: &Memory,
         request: v1::RequeueJobsRequest,
     ) -> Result<v1::RequeueJobsResponse, Failure> {
         let call = validate::requeue(request, self.handle.now().wall)?;
         access.check(ADMIN, &call.queue)?;
-        let jobs = self.find(&call).await?;
+        let jobs = self.find(memory, &call).await?;
         if call.dry_run || jobs.is_empty() {
             return Ok(v1::RequeueJobsResponse { requeued_jobs: jobs.len() as u64 });
         }
@@ -47,11 +49,12 @@ impl Rpc {
     pub(super) async fn do_purge_jobs(
         &self,
         access: &Access,
+        memory: &Memory,
         request: v1::PurgeJobsRequest,
     ) -> Result<v1::PurgeJobsResponse, Failure> {
         let call = validate::purge(request, self.handle.now().wall)?;
         access.check(ADMIN, &call.queue)?;
-        let jobs = self.find(&call).await?;
+        let jobs = self.find(memory, &call).await?;
         if call.dry_run {
             return Ok(v1::PurgeJobsResponse { purged_jobs: jobs.len() as u64 });
         }
@@ -65,7 +68,7 @@ impl Rpc {
     }
 
     /// The jobs that are meant, oldest first. Bounded by the call's deadline.
-    async fn find(&self, call: &SweepCall) -> Result<Vec<JobId>, Failure> {
+    async fn find(&self, memory: &Memory, call: &SweepCall) -> Result<Vec<JobId>, Failure> {
         let name = call.queue.clone();
         if self.handle.read(move |engine, _| engine.queue(&name).is_none()).await? {
             return Err(Failure::QueueNotFound(call.queue.to_string()));
@@ -96,7 +99,7 @@ impl Rpc {
                 continue;
             }
             let _all = self
-                .with_bodies(found.jobs, places, |view, body| {
+                .with_bodies(memory, found.jobs, places, |view, body| {
                     let error = view.detail.as_ref().and_then(|detail| detail.error.as_deref());
                     if call.filter.rest.fits(error, body.as_ref()) {
                         jobs.push(view.id);

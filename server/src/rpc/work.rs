@@ -24,7 +24,7 @@ use super::service::Messages;
 use super::status::{Failure, adopt};
 use super::{Rpc, validate};
 use crate::auth::Access;
-use crate::layer::{Charge, InFlight};
+use crate::layer::{Charge, InFlight, Memory};
 use crate::writer::{CallError, Delivery, Returned};
 
 /// How often the server looks whether a worker still holds what it holds, and whether it is to give something up.
@@ -37,6 +37,7 @@ impl Rpc {
         let access = Access::of(request.extensions());
         let charge = request.extensions().get::<Charge>().cloned();
         let in_flight = request.extensions().get::<InFlight>().cloned();
+        let memory = Memory::of(request.extensions());
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let work = Work {
@@ -45,6 +46,7 @@ impl Rpc {
             access,
             charge,
             in_flight,
+            memory,
             asked: request.into_inner(),
             terms: None,
             leasing: None,
@@ -79,6 +81,7 @@ struct Work {
     access: Access,
     charge: Option<Charge>,
     in_flight: Option<InFlight>,
+    memory: Memory,
     asked: Streaming<v1::WorkRequest>,
     /// None until it said who it is.
     terms: Option<Terms>,
@@ -175,7 +178,7 @@ impl Work {
             Err(error) => return Err(error.into()),
         };
         let hint = self.rpc.flow_hint(&terms.queue);
-        let (mut response, guard) = self.rpc.with_payloads(delivery).await?;
+        let (mut response, guard) = self.rpc.with_payloads(&self.memory, delivery).await?;
         if response.jobs.is_empty() {
             // The longest wait is over: the next one begins.
             return Ok(None);

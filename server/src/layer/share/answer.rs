@@ -1,5 +1,6 @@
 //! An answer until its last byte was taken. HTTP/2 keeps for a slow reader what the handler gave long ago: so the bytes
-//! themselves hold their part of the share, wherever they are.
+//! themselves hold their part of the share, wherever they are. From who lets nothing come HTTP/2 does not even ask for
+//! them: so the first are written at once.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,12 +22,18 @@ const SMALL_BYTES: usize = 1 << 10;
 pub(super) struct AnswerBody {
     inner: Body,
     share: Arc<Share>,
+    /// What was written before anybody asked for it.
+    first: Option<Option<Result<Frame<Bytes>, Status>>>,
     is_cut: bool,
 }
 
 impl AnswerBody {
-    pub(super) fn new(inner: Body, share: Arc<Share>) -> AnswerBody {
-        AnswerBody { inner, share, is_cut: false }
+    pub(super) fn new(inner: Body, share: Arc<Share>, cx: &mut Context<'_>) -> AnswerBody {
+        let mut answer = AnswerBody { inner, share, first: None, is_cut: false };
+        if let Poll::Ready(first) = http_body::Body::poll_frame(Pin::new(&mut answer), cx) {
+            answer.first = Some(first);
+        }
+        answer
     }
 }
 
@@ -50,6 +57,9 @@ impl http_body::Body for AnswerBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(first);
+        }
         if self.is_cut {
             return Poll::Ready(None);
         }
@@ -57,12 +67,12 @@ impl http_body::Body for AnswerBody {
             Some(Ok(frame)) => frame,
             other => return Poll::Ready(other),
         };
+        let mut held = Held::of_made(&self.share);
         let bytes = match frame.into_data() {
             Ok(bytes) if bytes.len() >= SMALL_BYTES => bytes,
             Ok(bytes) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
             Err(frame) => return Poll::Ready(Some(Ok(frame))),
         };
-        let mut held = Held::of(&self.share);
         if held.hold(bytes.len()) {
             return Poll::Ready(Some(Ok(Frame::data(Bytes::from_owner(HeldBytes { bytes, _held: held })))));
         }
@@ -75,10 +85,13 @@ impl http_body::Body for AnswerBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.is_cut || self.inner.is_end_stream()
+        match &self.first {
+            Some(first) => first.is_none(),
+            None => self.is_cut || self.inner.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        if self.first.is_some() { SizeHint::default() } else { self.inner.size_hint() }
     }
 }
