@@ -93,22 +93,42 @@ pub async fn connect(
     Ok(stream)
 }
 
+/// Answers the other end's settings: until then what it takes ahead is 64 KiB, whatever it says there.
+///
+/// # Errors
+/// When the other end hangs up.
+pub async fn greet(stream: &mut TcpStream) -> std::io::Result<()> {
+    loop {
+        let (kind, flags, _) = read_frame(stream).await?;
+        if (kind, flags & ACK) == (SETTINGS, 0) {
+            let mut out = Vec::new();
+            frame(&mut out, SETTINGS, ACK, 0, b"");
+            return stream.write_all(&out).await;
+        }
+    }
+}
+
 /// Keeps a connection as one must: answers settings and pings, and lets all else pass. Windows stay as they are: once they
 /// are full, nothing more is read of any call. Ends when the other end does.
 pub async fn keep(mut stream: TcpStream) -> std::io::Result<()> {
-    let mut header = [0; 9];
-    let mut payload = Vec::new();
     loop {
-        stream.read_exact(&mut header).await?;
-        let length = u32::from_be_bytes([0, header[0], header[1], header[2]]);
-        payload.resize(usize::try_from(length).expect("a frame is small"), 0);
-        stream.read_exact(&mut payload).await?;
+        let (kind, flags, payload) = read_frame(&mut stream).await?;
         let mut out = Vec::new();
-        match (header[3], header[4] & ACK) {
+        match (kind, flags & ACK) {
             (SETTINGS, 0) => frame(&mut out, SETTINGS, ACK, 0, b""),
             (PING, 0) => frame(&mut out, PING, ACK, 0, &payload),
             _ => continue,
         }
         stream.write_all(&out).await?;
     }
+}
+
+/// The next frame: its kind, its flags, and what it says.
+async fn read_frame(stream: &mut TcpStream) -> std::io::Result<(u8, u8, Vec<u8>)> {
+    let mut header = [0; 9];
+    stream.read_exact(&mut header).await?;
+    let length = u32::from_be_bytes([0, header[0], header[1], header[2]]);
+    let mut payload = vec![0; usize::try_from(length).expect("a frame is small")];
+    stream.read_exact(&mut payload).await?;
+    Ok((header[3], header[4], payload))
 }

@@ -111,6 +111,7 @@ impl Siege {
     /// One more connection, over which this is said once; so many bytes of each stream may come ahead.
     async fn say(&mut self, frames: Vec<u8>, window: u32) {
         let mut stream = connect(self.server.address(), window).await;
+        peer::greet(&mut stream).await.unwrap();
         // Who goes on to write where it was refused may be hung up on.
         let _ = stream.write_all(&frames).await;
         self.connections.push(tokio::spawn(peer::keep(stream)));
