@@ -12,6 +12,7 @@ mod identify;
 mod in_flight;
 mod notice;
 mod rate;
+mod refusal;
 mod share;
 mod stop;
 mod trace;

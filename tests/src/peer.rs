@@ -70,6 +70,15 @@ pub fn begin_call(out: &mut Vec<u8>, stream: u32, path: &str, message: &impl Mes
     }
 }
 
+/// Adds the message of a call of which only the headers were said, and its end.
+pub fn end_call(out: &mut Vec<u8>, stream: u32, message: &impl Message) {
+    let message = message.encode_to_vec();
+    let mut body = vec![0];
+    body.extend(u32::try_from(message.len()).expect("a message is small").to_be_bytes());
+    body.extend(message);
+    frame(out, DATA, END_STREAM, stream, &body);
+}
+
 /// A connection from an address of this machine, which begins with these settings (id, value).
 ///
 /// # Errors

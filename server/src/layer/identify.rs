@@ -6,15 +6,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::FutureExt;
-use futures::future::{Either, Map, Ready, ready};
+use futures::future::{Either, Map};
 use http::{Request, Response};
 use tonic::body::Body;
 use tower::Service;
 
 use super::caller::Caller;
 use super::ending::Ending;
+use super::is_health;
 use super::notice::Notice;
-use super::{is_health, refuse};
+use super::refusal::Refusal;
 use crate::auth::{Access, Auth, Credential, Ended, Right};
 use crate::rpc::right::{Need, is_stream, need};
 use crate::rpc::status::Failure;
@@ -55,7 +56,6 @@ impl<S> IdentifyService<S> {
 }
 
 type Done<E> = Box<dyn FnOnce(Result<Response<Body>, E>) -> Result<Response<Body>, E> + Send>;
-type Refused<E> = Ready<Result<Response<Body>, E>>;
 
 impl<S> Service<Request<Body>> for IdentifyService<S>
 where
@@ -63,7 +63,7 @@ where
 {
     type Response = Response<Body>;
     type Error = S::Error;
-    type Future = Either<S::Future, Either<Map<S::Future, Done<S::Error>>, Refused<S::Error>>>;
+    type Future = Either<S::Future, Either<Map<S::Future, Done<S::Error>>, Refusal<S::Error>>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -79,7 +79,7 @@ where
         }
         let access = match self.access(&request) {
             Ok(access) => access,
-            Err(failure) => return Either::Right(Either::Right(ready(Ok(refuse(failure))))),
+            Err(failure) => return Either::Right(Either::Right(Refusal::of(request, failure))),
         };
         if let Some(principal) = access.principal() {
             tracing::Span::current().record("principal", &**principal);

@@ -6,15 +6,16 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use futures::future::{Either, Ready, ready};
+use futures::future::Either;
 use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::body::Body;
 use tower::Service;
 
+use super::is_health;
 use super::notice::Notice;
-use super::{is_health, refuse};
+use super::refusal::Refusal;
 use crate::rpc::status::Failure;
 
 /// A call's place among those in flight: in the request's extensions. A handler that waits hands it back.
@@ -73,7 +74,7 @@ where
 {
     type Response = Response<Body>;
     type Error = S::Error;
-    type Future = Either<Held<S::Future>, Ready<Result<Response<Body>, S::Error>>>;
+    type Future = Either<Held<S::Future>, Refusal<S::Error>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -84,7 +85,7 @@ where
             return Either::Left(Held { inner: self.inner.call(request), in_flight: None });
         }
         let Some(permit) = self.places.enter() else {
-            return Either::Right(ready(Ok(refuse(Failure::Overloaded))));
+            return Either::Right(Refusal::of(request, Failure::Overloaded));
         };
         let permit = Arc::new(Mutex::new(Some(permit)));
         let in_flight = InFlight { places: Arc::clone(&self.places), permit };

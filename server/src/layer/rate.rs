@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures::future::{Either, Ready, ready};
+use futures::future::Either;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use http::{Request, Response};
@@ -17,8 +17,9 @@ use tonic::body::Body;
 use tower::Service;
 
 use super::caller::Caller;
+use super::is_health;
 use super::notice::Notice;
-use super::{is_health, refuse};
+use super::refusal::Refusal;
 use crate::rpc::status::Failure;
 
 /// A rate and how much of it may come at once.
@@ -128,7 +129,7 @@ where
 {
     type Response = Response<Body>;
     type Error = S::Error;
-    type Future = Either<S::Future, Ready<Result<Response<Body>, S::Error>>>;
+    type Future = Either<S::Future, Refusal<S::Error>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -141,7 +142,7 @@ where
             let caller = Caller::of(request.extensions());
             let charge = Charge { limit: Arc::clone(limit), caller };
             if let Err(failure) = charge.jobs(1) {
-                return Either::Right(ready(Ok(refuse(failure))));
+                return Either::Right(Refusal::of(request, failure));
             }
             request.extensions_mut().insert(charge);
         }

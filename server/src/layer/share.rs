@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use futures::future::{Either, Ready, ready as at_once};
+use futures::future::Either;
 use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tonic::body::Body;
@@ -24,7 +24,7 @@ pub(crate) use self::memory::Memory;
 use self::request::RequestBody;
 use super::caller::Caller;
 use super::notice::Notice;
-use super::refuse;
+use super::refusal::Refusal;
 use crate::rpc::status::Failure;
 
 /// Bytes of requests and answers of one caller: thirty-two of the largest. Who writes and reads holds few of them.
@@ -160,7 +160,7 @@ where
 {
     type Response = Response<Body>;
     type Error = S::Error;
-    type Future = Either<Sharing<S::Future>, Either<S::Future, Ready<Result<Response<Body>, S::Error>>>>;
+    type Future = Either<Sharing<S::Future>, Either<S::Future, Refusal<S::Error>>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -173,7 +173,7 @@ where
         }
         let share = match self.shares.take(Caller::of(request.extensions())) {
             Ok(share) => Arc::new(share),
-            Err(failure) => return Either::Right(Either::Right(at_once(Ok(refuse(failure))))),
+            Err(failure) => return Either::Right(Either::Right(Refusal::of(request, failure))),
         };
         let mut request = request.map(|body| Body::new(RequestBody::new(body, &share)));
         request.extensions_mut().insert(Memory::of_share(&share));

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use sluice_proto::v1::Queue as Settings;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
-use tonic::{Code, Status};
+use tonic::Status;
+use tonic_types::StatusExt;
 
 use super::Latency;
-use crate::{Queue, Setup, Sluiced, spec, status};
+use crate::{Queue, Setup, Sluiced, spec};
 
 /// How much is asked.
 #[derive(Clone, Copy, Debug)]
@@ -120,7 +121,7 @@ async fn call(queue: Queue, answers: Arc<Mutex<Answers>>) {
     let mut answers = answers.lock().await;
     match answer {
         Ok(_) => answers.admitted.push(took),
-        Err(error) if error.code() == Code::ResourceExhausted && status::reason(&error) == "REQUEST_RATE" => {
+        Err(error) if error.get_details_error_info().is_some_and(|info| info.reason == "REQUEST_RATE") => {
             answers.refused.push(took);
         }
         Err(error) => answers.others.push(error),

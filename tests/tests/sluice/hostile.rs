@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use sluice_proto::v1::EnqueueRequest;
 use sluice_tests::flood::Flood;
-use sluice_tests::peer::PREFACE;
+use sluice_tests::peer::{self, PREFACE};
 use sluice_tests::{Setup, Sluiced, spec};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -64,4 +65,31 @@ async fn peer_that_begins_and_says_no_more_is_hung_up_on() {
     for (bytes, is_ended) in futures::future::join_all(peers).await {
         assert!(is_ended, "a peer that sent {bytes} bytes still holds its place after {PATIENCE:?}");
     }
+}
+
+/// It is refused before its messages are there, and what still comes of them is no mistake of its.
+#[tokio::test]
+async fn caller_over_its_rate_keeps_its_connection() {
+    /// At a time: more than the server remembers as refused. In all: more than it would forgive.
+    const CALLS: u32 = 100;
+    const ROUNDS: u32 = 20;
+    let server = Setup::default().environment("SLUICED_REQUEST_RATE", "1").start().await;
+    let request =
+        EnqueueRequest { queue: "q".to_owned(), jobs: vec![spec::job("late")], ..EnqueueRequest::default() };
+    let mut stream = peer::connect(server.address(), [127, 0, 0, 9], &[]).await.unwrap();
+    peer::greet(&mut stream).await.unwrap();
+    for round in 0..ROUNDS {
+        let streams = || (0..CALLS).map(|call| 2 * (round * CALLS + call) + 1);
+        let (mut headers, mut messages) = (Vec::new(), Vec::new());
+        for stream in streams() {
+            peer::begin_call(&mut headers, stream, "/sluice.v1.QueueService/Enqueue", &request, 0);
+            peer::end_call(&mut messages, stream, &request);
+        }
+        stream.write_all(&headers).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(3)).await;
+        stream.write_all(&messages).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+    let ended = tokio::time::timeout(Duration::from_secs(2), peer::keep(stream)).await;
+    assert!(ended.is_err(), "hung up on: {ended:?}");
 }
