@@ -52,11 +52,7 @@ pub fn check(dir: &Path) -> Result<Checked, StoreError> {
         }
     };
     let seat = Seat::new(dir);
-    if seat.whole().exists()
-        && let Err(error) = lock.check_seal(seat.whole())
-    {
-        checked.find(error);
-    }
+    let sealed = if seat.whole().exists() { lock.check_seal(seat.whole()) } else { Ok(()) };
     let copy = tempfile::tempdir().map_err(|source| StoreError::Io {
         what: "make a directory for a copy of sled".to_owned(),
         source,
@@ -95,6 +91,8 @@ pub fn check(dir: &Path) -> Result<Checked, StoreError> {
         }
         checked.engine(dir, loader, home, &log)?;
     }
+    // Last: what else was found says more.
+    sealed.err().into_iter().for_each(|error| checked.find(error));
     Ok(checked)
 }
 
@@ -179,7 +177,12 @@ impl Checked {
             }
         }
         bodies.finish().into_iter().for_each(|finding| self.find(finding));
-        self.findings.extend(missing.map(|missing| format!("{}, {missing}", dir.display())));
+        // Behind damage sums are wrong anyway.
+        if let Some(missing) = missing
+            && self.findings.is_empty()
+        {
+            self.findings.push(format!("{}, {missing}", dir.display()));
+        }
         self.queues = engine.ledger().queue_ids().count() as u64;
         Ok(())
     }
