@@ -20,3 +20,5 @@ pub const MAX_PUBLISHED_PER_STEP: usize = 256;
 /// How long an enqueue waits, at most, while the store asks for time: then it goes on all the same,
 /// for the store refuses by itself before it is too late.
 pub const MAX_ENQUEUE_DELAY: Duration = Duration::from_millis(200);
+/// What a caller may send ahead on a stream: a large request without a pause.
+pub const STREAM_WINDOW: u32 = 1 << 20;

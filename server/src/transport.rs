@@ -22,6 +22,7 @@ use tower::{Service, ServiceExt};
 use tracing::debug;
 
 use crate::auth::ClientCertificate;
+use crate::bound::STREAM_WINDOW;
 use crate::listener::{Connection, Listener};
 use crate::tls::{Port, Secured, Tls};
 use preface::Begun;
@@ -33,8 +34,6 @@ const MAX_STREAMS: u32 = 1_024;
 const MAX_PENDING_RESETS: usize = 64;
 /// Streams that we reset for a caller's errors; over it the connection ends.
 const MAX_LOCAL_RESETS: usize = 256;
-/// What a caller may send ahead on a stream: a large request without a pause.
-const STREAM_WINDOW: u32 = 1 << 20;
 /// What a caller may send ahead on a connection: one stream that nobody reads must not starve the others.
 const CONNECTION_WINDOW: u32 = 16 << 20;
 /// What we hold for a stream whose reader is slow.

@@ -57,10 +57,7 @@ pub fn headers(path: &str) -> Vec<u8> {
 /// Adds a call that begins: its headers, and of what it says so many bytes.
 pub fn begin_call(out: &mut Vec<u8>, stream: u32, path: &str, message: &impl Message, bytes: usize) {
     frame(out, HEADERS, END_HEADERS, stream, &headers(path));
-    let message = message.encode_to_vec();
-    let mut body = vec![0];
-    body.extend(u32::try_from(message.len()).expect("a message is small").to_be_bytes());
-    body.extend(message);
+    let mut body = body(message);
     let is_whole = bytes >= body.len();
     body.truncate(bytes);
     let pieces = body.len().div_ceil(MAX_FRAME);
@@ -72,11 +69,16 @@ pub fn begin_call(out: &mut Vec<u8>, stream: u32, path: &str, message: &impl Mes
 
 /// Adds the message of a call of which only the headers were said, and its end.
 pub fn end_call(out: &mut Vec<u8>, stream: u32, message: &impl Message) {
+    frame(out, DATA, END_STREAM, stream, &body(message));
+}
+
+/// A message as it stands in a call: uncompressed, with its length before it.
+fn body(message: &impl Message) -> Vec<u8> {
     let message = message.encode_to_vec();
     let mut body = vec![0];
     body.extend(u32::try_from(message.len()).expect("a message is small").to_be_bytes());
     body.extend(message);
-    frame(out, DATA, END_STREAM, stream, &body);
+    body
 }
 
 /// A connection from an address of this machine, which begins with these settings (id, value).

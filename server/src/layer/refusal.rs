@@ -15,12 +15,11 @@ use tokio::time::{Sleep, sleep};
 use tonic::body::Body;
 
 use super::refuse;
+use crate::bound::STREAM_WINDOW;
 use crate::rpc::status::Failure;
 
 /// How long an answer may wait: well below what a caller would notice.
 const PATIENCE: Duration = Duration::from_millis(20);
-/// How much of a message is waited for: what a caller may send ahead.
-const MAX_BYTES: usize = 1 << 20;
 
 /// The answer to such a call.
 pub(super) struct Refusal<E> {
@@ -35,7 +34,8 @@ impl<E> Refusal<E> {
     pub(super) fn of(request: Request<Body>, failure: Failure) -> Refusal<E> {
         Refusal {
             message: request.into_body(),
-            bytes_left: MAX_BYTES,
+            // What a caller may send ahead.
+            bytes_left: STREAM_WINDOW as usize,
             patience: None,
             failure: Some(failure),
             error: PhantomData,

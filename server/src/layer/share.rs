@@ -93,11 +93,16 @@ impl Shares {
 impl Share {
     /// Its answer is made of so many bytes from now on, and no more of those from before; whether the share has so many.
     fn make_of(&self, bytes: usize) -> bool {
-        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        let made = self.made.swap(bytes, Ordering::Relaxed);
-        self.bytes.fetch_sub(made, Ordering::Relaxed);
-        bytes <= made || before.saturating_sub(made).saturating_add(bytes) <= MAX_BYTES
+        exchange(&self.bytes, self.made.swap(bytes, Ordering::Relaxed), bytes)
     }
+}
+
+/// Counts so many bytes in `total` in place of those that somebody `had`. Whether the share has so many; less than before
+/// has room whatever there is.
+fn exchange(total: &AtomicUsize, had: usize, bytes: usize) -> bool {
+    let others = total.fetch_add(bytes, Ordering::Relaxed).saturating_sub(had);
+    total.fetch_sub(had, Ordering::Relaxed);
+    bytes <= had || others.saturating_add(bytes) <= MAX_BYTES
 }
 
 impl Drop for Share {
@@ -126,11 +131,7 @@ impl Held {
 
     /// Holds so many from now on, and no more those from before; whether the share has so many.
     fn hold(&mut self, bytes: usize) -> bool {
-        let total = &self.share.bytes;
-        let before = total.fetch_add(bytes, Ordering::Relaxed).saturating_sub(self.bytes);
-        total.fetch_sub(self.bytes, Ordering::Relaxed);
-        let had = std::mem::replace(&mut self.bytes, bytes);
-        bytes <= had || before.saturating_add(bytes) <= MAX_BYTES
+        exchange(&self.share.bytes, std::mem::replace(&mut self.bytes, bytes), bytes)
     }
 }
 

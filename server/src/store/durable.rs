@@ -32,7 +32,7 @@ use self::room::Room;
 pub(crate) use self::step::Step;
 #[cfg(test)]
 pub(crate) use self::step::Steps;
-use super::home::{Home, Meta, Seal};
+use super::home::{Meta, Seal};
 use super::log::Log;
 use super::{BodyReader, Groups, Place, PlaceKind, Pressure, Store, StoreError, Tail, Upkeep};
 
@@ -51,8 +51,6 @@ pub struct Durable {
     mover: Mover,
     log: Log,
     reader: Arc<HomeReader>,
-    /// None once it is closed.
-    home: Option<Home>,
     room: Room,
     options: DurableOptions,
     meta: Meta,
@@ -65,18 +63,6 @@ pub struct Durable {
 }
 
 impl Durable {
-    /// Bytes on disk, of the log's frames and of sled's files.
-    ///
-    /// # Errors
-    /// When sled cannot tell.
-    pub fn size_bytes(&self) -> Result<u64, StoreError> {
-        Ok(self.log.used_bytes() + self.home()?.size_on_disk()?)
-    }
-
-    fn home(&self) -> Result<&Home, StoreError> {
-        self.home.as_ref().ok_or_else(reader::closed)
-    }
-
     /// Where it is.
     #[must_use]
     pub fn dir(&self) -> &std::path::Path {
@@ -151,14 +137,11 @@ impl Store for Durable {
     fn close(&mut self, now: Now) -> Result<(), StoreError> {
         self.mover.stop()?;
         self.log.append_clean(now)?;
-        self.reader.close();
-        let home = self.home.take().ok_or_else(reader::closed)?;
+        let home = self.reader.take()?;
         home.flush()?;
         home.close()?;
-        // What sled writes when it ends it does not sync.
         let sled = self.dir.join("sled");
-        let sealed = compact::sync_files(&sled).and_then(|()| Seal::of(&sled));
         let failed = |source| StoreError::Io { what: format!("seal {}", sled.display()), source };
-        self.lock.mark_clean(sealed.map_err(failed)?)
+        self.lock.mark_clean(Seal::of(&sled).map_err(failed)?)
     }
 }

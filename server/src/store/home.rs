@@ -165,12 +165,7 @@ impl Home {
 
     /// Whether what is here of a job needs a payload to run, and so must have one.
     pub(crate) fn needs_payload(&self, id: JobId) -> Result<bool, StoreError> {
-        let mut newest = self.stored(StateTree::Done, id)?;
-        for tree in StateTree::ALL.into_iter().filter(|tree| *tree != StateTree::Done) {
-            if self.stands_in(tree, id)? {
-                newest = newest.into_iter().chain(self.stored(tree, id)?).max_by_key(|stored| stored.as_of);
-            }
-        }
+        let newest = self.newest(&StateTree::ALL, id)?;
         Ok(newest.is_some_and(|stored| moving::keeps_payload(stored.record.state)))
     }
 
@@ -181,18 +176,23 @@ impl Home {
     }
 
     fn detail_now(&self, id: JobId) -> Result<Option<Box<Detail>>, StoreError> {
-        let mut found: Option<StoredJob> = None;
-        for tree in [StateTree::Dead, StateTree::Done] {
-            if let Some(stored) = self.stored(tree, id)?
-                && found.as_ref().is_none_or(|other| other.as_of < stored.as_of)
-            {
-                found = Some(stored);
-            }
-        }
-        match found {
+        match self.newest(&[StateTree::Dead, StateTree::Done], id)? {
             None => Ok(None),
             Some(stored) => Ok(self.with_apart(stored)?.record.detail),
         }
+    }
+
+    /// The newest that these trees say of a job.
+    fn newest(&self, trees: &[StateTree], id: JobId) -> Result<Option<StoredJob>, StoreError> {
+        let mut newest: Option<StoredJob> = None;
+        for tree in trees {
+            if let Some(stored) = self.stored(*tree, id)?
+                && newest.as_ref().is_none_or(|other| other.as_of < stored.as_of)
+            {
+                newest = Some(stored);
+            }
+        }
+        Ok(newest)
     }
 
     /// What a state tree says of a job.

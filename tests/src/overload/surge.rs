@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use sluice_proto::v1::Queue as Settings;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
-use tonic::Status;
+use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use super::Latency;
@@ -121,9 +121,14 @@ async fn call(queue: Queue, answers: Arc<Mutex<Answers>>) {
     let mut answers = answers.lock().await;
     match answer {
         Ok(_) => answers.admitted.push(took),
-        Err(error) if error.get_details_error_info().is_some_and(|info| info.reason == "REQUEST_RATE") => {
-            answers.refused.push(took);
-        }
+        Err(error) if is_refused(&error) => answers.refused.push(took),
         Err(error) => answers.others.push(error),
     }
+}
+
+/// Whatever else comes, with or without a reason, is not what was to be answered.
+fn is_refused(error: &Status) -> bool {
+    let info = error.get_details_error_info();
+    error.code() == Code::ResourceExhausted
+        && info.is_some_and(|info| info.domain == "sluice.v1" && info.reason == "REQUEST_RATE")
 }

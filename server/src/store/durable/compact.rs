@@ -10,7 +10,7 @@
 //! Each name is synced before the next changes, so that a crash finds one of these lines, and in each of them
 //! one whole home can be told from what is to be removed.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
@@ -76,7 +76,6 @@ impl Seat {
         options.reach(Step::HomeCopied)?;
         let before = home.size_on_disk()?;
         home.close()?;
-        sync_files(&self.copy).map_err(failed("sync", &self.copy))?;
         os::sync_dir(&self.dir).map_err(failed("sync", &self.dir))?;
         options.reach(Step::CopySynced)?;
         rename(&self.home, &self.old, &self.dir)?;
@@ -94,7 +93,6 @@ impl Seat {
     fn make(&self) -> Result<(), StoreError> {
         remove(&self.copy)?;
         Home::open(&self.copy)?.close()?;
-        sync_files(&self.copy).map_err(failed("sync", &self.copy))?;
         os::sync_dir(&self.dir).map_err(failed("sync", &self.dir))?;
         rename(&self.copy, &self.home, &self.dir)
     }
@@ -129,14 +127,6 @@ fn remove(dir: &Path) -> Result<(), StoreError> {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(failed("remove", dir)(error)),
         _ => Ok(()),
     }
-}
-
-/// Makes all files of a directory, and their names, durable.
-pub(super) fn sync_files(dir: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(dir)? {
-        File::open(entry?.path())?.sync_all()?;
-    }
-    os::sync_dir(dir)
 }
 
 fn failed<'a>(what: &'a str, path: &'a Path) -> impl FnOnce(io::Error) -> StoreError + use<'a> {

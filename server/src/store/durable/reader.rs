@@ -29,14 +29,19 @@ impl HomeReader {
         HomeReader { home: RwLock::new(Some(home)) }
     }
 
-    /// Lets go of the home, once those who are reading have what they read.
-    pub(super) fn close(&self) {
-        *self.home.write().unwrap_or_else(PoisonError::into_inner) = None;
+    /// Where it reads.
+    pub(super) fn home(&self) -> Result<Home, StoreError> {
+        self.home.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(closed)
+    }
+
+    /// Gives the home back, once those who are reading have what they read: the store is closed then.
+    pub(super) fn take(&self) -> Result<Home, StoreError> {
+        self.home.write().unwrap_or_else(PoisonError::into_inner).take().ok_or_else(closed)
     }
 }
 
 /// Nothing is read from a store that is closed.
-pub(super) fn closed() -> StoreError {
+fn closed() -> StoreError {
     StoreError::Unusable("the store is closed".to_owned())
 }
 

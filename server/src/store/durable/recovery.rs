@@ -60,8 +60,7 @@ impl Durable {
         Ok(Durable {
             mover,
             log,
-            reader: Arc::new(HomeReader::new(home.clone())),
-            home: Some(home),
+            reader: Arc::new(HomeReader::new(home)),
             room,
             options,
             meta,
@@ -74,7 +73,8 @@ impl Durable {
 
     /// Records first, then the groups of the log: each record passes over the groups it includes.
     pub(super) fn recover(&mut self, loader: &mut Loader) -> Result<Option<Now>, StoreError> {
-        let loaded = self.home()?.load(loader)?;
+        let home = self.reader.home()?;
+        let loaded = home.load(loader)?;
         loader.serial(self.meta.serial);
         loader.last_queue(self.meta.last_queue);
         let mover = &mut self.mover;
@@ -100,8 +100,7 @@ impl Durable {
         self.last_group = replayed.last_group;
         let born = self.log.segments().filter_map(|segment| segment.born()).map(|(first, _)| first).min();
         if let Some(first) = born {
-            let early = self.home()?.ids_from(first)?;
-            self.mover.found_early(early);
+            self.mover.found_early(home.ids_from(first)?);
         }
         self.lock.mark_in_use()?;
         info!(
@@ -109,7 +108,7 @@ impl Durable {
             jobs_at_home = loaded.jobs,
             segments = self.log.segments().len(),
             last_group = replayed.last_group,
-            clean = ends_clean,
+            clean = self.lock.was_clean() && replayed.clean,
             "store loaded"
         );
         Ok(replayed.last_now)

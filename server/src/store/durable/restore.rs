@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use sluice_engine::Mutation;
 
-use super::compact::sync_files;
 use super::format;
 use super::lock::Lock;
 use crate::os;
@@ -105,11 +104,10 @@ fn build(file: &Path, dir: &Path, after_group: u64, end: &End) -> Result<Restore
     home.put_meta(&Meta { store, moved_through: end.segments, serial, last_queue })?;
     home.flush()?;
     home.check_no_blobs()?;
-    home.close()?;
     // Whatever sled's own flush is worth here: nothing counts before FORMAT is there.
-    let sled = dir.join("sled");
-    sync_files(&sled).map_err(failed("sync", &sled))?;
+    home.close()?;
     format::write(dir, store)?;
+    let sled = dir.join("sled");
     lock.mark_clean(Seal::of(&sled).map_err(failed("read", &sled))?)?;
     if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         os::sync_dir(parent).map_err(failed("sync", parent))?;

@@ -1,5 +1,7 @@
 //! sled's file never shrinks. How much of it is still of use, and a copy of that.
 
+use std::fs::{self, File};
+use std::io;
 use std::path::Path;
 use std::thread;
 
@@ -7,6 +9,7 @@ use sled::Tree;
 
 use super::value::Decoder;
 use super::{Home, StateTree, job, open};
+use crate::os;
 use crate::store::StoreError;
 
 /// The tree that sled makes by itself; nothing is in it.
@@ -76,15 +79,17 @@ impl Home {
         copy.close()
     }
 
-    /// Lets go of everything, and waits until sled has: what it does when it ends, it does under this name.
+    /// Lets go of everything, and waits until sled has: what it does when it ends, it does under this name, and does not
+    /// sync. All files, and their names, are durable then.
     pub(crate) fn close(self) -> Result<(), StoreError> {
         let dir = self.dir.clone();
         drop(self);
         for _ in 0..open::LOCK_TRIES {
-            let db = std::fs::File::open(dir.join("db"))
+            let db = File::open(dir.join("db"))
                 .map_err(|source| StoreError::Io { what: format!("close {}", dir.display()), source })?;
             if db.try_lock().is_ok() {
-                return Ok(());
+                return sync_files(&dir)
+                    .map_err(|source| StoreError::Io { what: format!("sync {}", dir.display()), source });
             }
             thread::sleep(open::LOCK_WAIT);
         }
@@ -117,4 +122,12 @@ impl Home {
         }
         Ok(sum)
     }
+}
+
+/// Makes all files of a directory, and their names, durable.
+fn sync_files(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        File::open(entry?.path())?.sync_all()?;
+    }
+    os::sync_dir(dir)
 }
