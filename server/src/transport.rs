@@ -3,6 +3,9 @@
 //! hyper is driven directly: tonic's server hides when a connection ends and how. Nothing here knows what
 //! the service answers.
 
+mod balance;
+mod frames;
+mod paced;
 mod preface;
 
 use std::convert::Infallible;
@@ -25,7 +28,7 @@ use crate::auth::ClientCertificate;
 use crate::bound::STREAM_WINDOW;
 use crate::listener::{Connection, Listener};
 use crate::tls::{Port, Secured, Tls};
-use preface::Begun;
+use paced::Paced;
 
 /// Streams of a connection that may be open: without it, one caller could open any number.
 const MAX_STREAMS: u32 = 1_024;
@@ -97,22 +100,23 @@ where
         secured = Secured::accept(connection, tls.as_ref(), Port::Grpc) => secured,
         () = stopping.cancelled() => return,
     };
-    let connection = match secured {
+    let mut connection = match secured {
         Ok(secured) => secured,
         Err(error) => return debug!(%peer, %error, "no TLS"),
     };
     origin.certificate = connection.certificate();
     let begun = tokio::select! {
-        begun = timeout(PREFACE_TIMEOUT, Begun::read(connection)) => begun,
+        begun = timeout(PREFACE_TIMEOUT, preface::read(&mut connection)) => begun,
         () = stopping.cancelled() => return,
     };
-    let connection = match begun {
-        Ok(Ok(begun)) => begun,
+    match begun {
+        Ok(Ok(())) => {}
         Ok(Err(error)) => return debug!(%peer, %error, "connection that said nothing to the purpose"),
         Err(_) => return debug!(%peer, "connection that did not begin in time"),
-    };
+    }
     let service = service.map_request(move |request| arrived(request, &origin));
-    let speaking = settings().serve_connection(TokioIo::new(connection), TowerToHyperService::new(service));
+    let speaking =
+        settings().serve_connection(TokioIo::new(Paced::new(connection)), TowerToHyperService::new(service));
     let mut speaking = pin!(speaking);
     let ended = tokio::select! {
         ended = speaking.as_mut() => ended,

@@ -25,6 +25,8 @@ pub struct Sink {
 pub struct Received {
     /// Job ids in the order of their first arrival.
     pub order: Vec<String>,
+    /// How often each job arrived.
+    pub arrivals: BTreeMap<String, u32>,
     /// Every body that came for a job.
     pub bodies: BTreeMap<String, BTreeSet<Vec<u8>>>,
     /// Jobs that were answered 200.
@@ -82,7 +84,9 @@ async fn receive(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: By
     let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
     let job = header("x-job-id");
     let mut received = shared.received.lock().unwrap();
-    let is_first = !received.bodies.contains_key(&job);
+    let arrivals = received.arrivals.entry(job.clone()).or_default();
+    *arrivals += 1;
+    let is_first = *arrivals == 1;
     received.bodies.entry(job.clone()).or_default().insert(body.to_vec());
     if is_first {
         received.order.push(job.clone());

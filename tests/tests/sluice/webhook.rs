@@ -80,7 +80,7 @@ async fn deliver_webhooks(setup: Setup) {
     assert_eq!(counts.completed + counts.dead, webhooks.len() as u64);
 
     let received = sink.received();
-    judge_jobs(&jobs, &after);
+    judge_jobs(&jobs, &after, &received);
     judge_bodies(&jobs, &received);
     judge_order(&jobs, &after, &received);
     assert!(received.tripped.len() >= webhooks.len() / 7 - 2, "every seventh job was failed once");
@@ -105,13 +105,15 @@ async fn terminate(worker: &mut Child) {
 }
 
 /// Every job is COMPLETED, but those of the cursed event, which are DEAD with their attempts and error.
-fn judge_jobs(before: &[Job], after: &BTreeMap<String, Job>) {
+fn judge_jobs(before: &[Job], after: &BTreeMap<String, Job>, received: &Received) {
     for job in before {
         let is = &after[&job.job_id];
         if job.labels["event"] == CURSED {
             assert_eq!((is.state(), is.attempts), (JobState::Dead, ATTEMPTS), "{is:?}");
             let error = is.last_error.as_ref().unwrap();
-            assert!(error.message.contains("500"), "{error:?}");
+            // A kill may have kept the last lease from its worker: then nothing was sent under it.
+            let never_sent = error.code == "LEASE_EXPIRED" && received.arrivals[&job.job_id] < ATTEMPTS;
+            assert!(error.message.contains("500") || never_sent, "{error:?}");
         } else {
             assert_eq!(is.state(), JobState::Completed, "{is:?}");
         }
