@@ -7,6 +7,8 @@ mod capacity;
 mod change;
 mod deletion;
 mod desk;
+#[cfg(feature = "bench")]
+mod dispatcher;
 mod doors;
 mod due;
 mod enqueue;
@@ -30,6 +32,9 @@ mod traffic;
 mod view;
 mod waiting;
 mod witness;
+
+#[cfg(feature = "bench")]
+pub use dispatcher::Dispatcher;
 
 use crate::bound::{DEFAULT_IDEMPOTENCY_KEYS, MAX_NODES_RESTATED, MAX_WAKES_PER_STEP};
 use crate::command::Command;

@@ -24,6 +24,7 @@ pub use crate::ledger::flow::{
     Adaptation, Breaker, BreakerState, Feedback, Meter, NodeState, Phase, Quota, Trace, Turn,
 };
 use crate::ledger::flow::{Answers, Flow, GateId};
+pub(crate) use crate::ledger::gate::Known;
 use crate::ledger::idempotency::Idempotency;
 pub use crate::ledger::idempotency::IdempotencyRecord;
 use crate::ledger::jobs::{Job, Jobs, Slot};

@@ -37,6 +37,8 @@ pub use command::{
     Ack, Acquire, Command, DeleteQueue, Drain, Enqueue, Extension, JobQuery, Lease, Nack, NackReason,
     NodeName, PutLimit, PutQueue, RequestKey, Requeue, StateSet, Sweep, ThrottleScope, Update,
 };
+#[cfg(feature = "bench")]
+pub use engine::Dispatcher;
 pub use engine::{Effects, Engine, EngineConfig, JobsPage};
 pub use explanation::{Ahead, Eta, Explanation, GateView, Reason};
 pub use id::{JobId, LeaseToken, QueueId, Ticket};

@@ -5,7 +5,8 @@ use crate::job::{BlockKind, JobState};
 use crate::ledger::flow::Spot;
 use crate::ledger::jobs::Slot;
 use crate::ledger::keys::{KeyId, Keys};
-use crate::ledger::{Ledger, NodeState, Queue};
+use crate::ledger::{Known, Ledger, NodeState, Queue};
+use crate::limit::NodeSettings;
 use crate::time::Timestamp;
 use crate::tree::{Facts, Gate};
 
@@ -33,20 +34,21 @@ impl<'a> Doors<'a> {
         self.queue.filter(|queue| queue.record.id == id).or_else(|| self.ledger.queue_at(id))
     }
 
-    /// Whether anything may be set or known of a node.
-    fn is_limited(&self, spot: Spot) -> bool {
-        self.queue(spot.queue).is_none_or(Queue::is_limited)
+    /// What there is to know of a node, if anything may be set or known of it.
+    fn known(&self, spot: Spot) -> Option<Known<'a>> {
+        match self.queue(spot.queue) {
+            Some(queue) => queue.is_limited().then(|| queue.node(&self.ledger.keys, spot.key)),
+            None => Some(self.ledger.known(spot)),
+        }
     }
 
     /// Whether something may go through a node for which what is known of it `opens` then.
     fn ask(&self, spot: Spot, opens: impl FnOnce(&NodeState) -> Timestamp) -> Gate {
-        if !self.is_limited(spot) {
-            return Gate::Open;
-        }
-        if self.taken(spot).is_some() {
+        let Some(Known { settings, gate, .. }) = self.known(spot) else { return Gate::Open };
+        if settings.is_some_and(|settings| self.taken_under(settings, spot).is_some()) {
             return Gate::Slot;
         }
-        let Some(gate) = self.ledger.gate(spot) else { return Gate::Open };
+        let Some(gate) = self.ledger.state(gate) else { return Gate::Open };
         if self.is_probed(spot, gate) {
             return Gate::Slot;
         }
@@ -56,7 +58,13 @@ impl<'a> Doors<'a> {
 
     /// What makes a node wait until something is done, if anything does.
     pub(super) fn taken(&self, spot: Spot) -> Option<BlockKind> {
-        let settings = self.ledger.node_settings(spot).filter(|settings| settings.has_slots())?;
+        self.taken_under(self.ledger.node_settings(spot)?, spot)
+    }
+
+    fn taken_under(&self, settings: &NodeSettings, spot: Spot) -> Option<BlockKind> {
+        if !settings.has_slots() {
+            return None;
+        }
         let (leased, retrying) = self.load(spot);
         let is_full = settings.max_in_flight.is_some_and(|most| leased >= u64::from(most));
         let is_taken = is_full || (settings.ordered && leased + retrying > 0);
@@ -132,10 +140,7 @@ impl Facts for Doors<'_> {
     }
 
     fn weight(&self, spot: Spot) -> u32 {
-        if !self.is_limited(spot) {
-            return 1;
-        }
-        self.ledger.node_settings(spot).map_or(1, |settings| settings.weight)
+        self.known(spot).and_then(|known| known.settings).map_or(1, |settings| settings.weight)
     }
 
     fn cost(&self, slot: Slot) -> u64 {

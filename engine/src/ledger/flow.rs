@@ -71,6 +71,12 @@ pub(crate) struct Flow {
     made: usize,
 }
 
+impl Default for GateId {
+    fn default() -> GateId {
+        GateId::NONE
+    }
+}
+
 impl GateId {
     /// No gate: nothing is known of the node.
     pub(crate) const NONE: GateId = GateId(u32::MAX);

@@ -19,7 +19,17 @@ const HALF_OPEN_LOOK: Span = Span::from_secs(1);
 impl Ledger {
     /// What is known of a node, if anything is.
     pub(crate) fn gate(&self, spot: Spot) -> Option<&NodeState> {
-        self.flow.get(self.gate_id(spot)).map(|gate| &gate.state)
+        self.state(self.gate_id(spot))
+    }
+
+    /// What a gate knows.
+    pub(crate) fn state(&self, gate: GateId) -> Option<&NodeState> {
+        self.flow.get(gate).map(|gate| &gate.state)
+    }
+
+    /// What there is to know of a node.
+    pub(crate) fn known(&self, spot: Spot) -> Known<'_> {
+        known(&self.queues, &self.limits, &self.keys, spot)
     }
 
     /// What is known of nodes, by number: from this one on, at most `limit` of those of which anything counts; and
@@ -63,20 +73,23 @@ impl Ledger {
         let mut next = Some(spot);
         while let Some(spot) = next {
             next = self.above(spot);
-            let is_windowed = |settings: &NodeSettings| !settings.windows.is_empty();
-            let counts = self.node_settings(spot).is_some_and(is_windowed)
-                || self.gate(spot).is_some_and(|state| state.feedback.is_some());
-            if !counts {
-                continue;
+            if make && self.gate_id(spot) == GateId::NONE && self.has_windows(spot) {
+                self.ensure_gate(spot);
             }
-            // Of what is charged now nothing may be taken for what was before other settings came at the same moment.
-            let since = if self.settings_time(spot.queue) == Some(now) { after(now) } else { now };
-            let id = if make { self.ensure_gate(spot) } else { self.gate_id(spot) };
-            let windows = windows_of(&self.queues, &self.limits, &self.keys, spot);
-            if let Some(gate) = self.flow.get_mut(id) {
-                act(&mut gate.state, windows, since);
+            let Known { settings, gate, settings_time } = known(&self.queues, &self.limits, &self.keys, spot);
+            let windows = settings.map_or(&[][..], |settings| &settings.windows);
+            if let Some(Gate { state, .. }) = self.flow.get_mut(gate)
+                && (!windows.is_empty() || state.feedback.is_some())
+            {
+                // Of what is charged now nothing may be taken for what was before other settings came at the same moment.
+                let since = if settings_time == Some(now) { after(now) } else { now };
+                act(state, windows, since);
             }
         }
+    }
+
+    fn has_windows(&self, spot: Spot) -> bool {
+        self.node_settings(spot).is_some_and(|settings| !settings.windows.is_empty())
     }
 
     /// A job cost something else than was reserved for it.
@@ -155,12 +168,6 @@ impl Ledger {
         self.follow_at(self.flow.from(0).map(|(id, _)| id).collect(), now);
     }
 
-    /// When the settings of a queue or limit were put last.
-    fn settings_time(&self, id: QueueId) -> Option<Timestamp> {
-        let queue = self.queues.get(&id).map(|queue| queue.settings_time);
-        queue.or_else(|| self.limits.get(id).map(|limit| limit.settings_time))
-    }
-
     fn follow_at(&mut self, gates: Vec<GateId>, now: Timestamp) {
         for id in gates {
             let Some(gate) = self.flow.get_mut(id) else { continue };
@@ -203,7 +210,7 @@ impl Ledger {
 
     /// What was set on a node, if anything was.
     pub(crate) fn node_settings(&self, spot: Spot) -> Option<&NodeSettings> {
-        settings_of(&self.queues, &self.limits, &self.keys, spot)
+        known(&self.queues, &self.limits, &self.keys, spot).settings
     }
 
     /// Whether a node's rate follows what the downstream answers.
@@ -225,7 +232,8 @@ impl Ledger {
     /// What is known of a node, under what is in force there now; to be changed and said again whole.
     pub(crate) fn state_at(&self, spot: Spot, now: Timestamp) -> NodeState {
         let mut state = self.gate(spot).cloned().unwrap_or_default();
-        let since = if self.settings_time(spot.queue) == Some(now) { after(now) } else { now };
+        let settings_time = known(&self.queues, &self.limits, &self.keys, spot).settings_time;
+        let since = if settings_time == Some(now) { after(now) } else { now };
         state.follow(self.node_settings(spot).map_or(&[], |settings| &settings.windows), since, now);
         state
     }
@@ -295,10 +303,7 @@ impl Ledger {
 
     fn gate_id(&self, spot: Spot) -> GateId {
         match spot.key {
-            KeyId::NONE => match self.queues.get(&spot.queue) {
-                Some(queue) => queue.gate,
-                None => self.limits.get(spot.queue).map_or(GateId::NONE, |limit| limit.gate),
-            },
+            KeyId::NONE => known(&self.queues, &self.limits, &self.keys, spot).gate,
             key => self.keys.gate(key),
         }
     }
@@ -343,21 +348,38 @@ impl Queue {
     pub(crate) fn is_limited(&self) -> bool {
         self.limited || self.gates > 0 || self.limit.is_some()
     }
+
+    /// Its own node, or that of one of its keys.
+    pub(crate) fn node(&self, keys: &Keys, key: KeyId) -> Known<'_> {
+        let settings_time = Some(self.settings_time);
+        let settings = &self.record.settings;
+        if key == KeyId::NONE {
+            return Known { settings: Some(&settings.node), gate: self.gate, settings_time };
+        }
+        let rule = keys.rule(key, &settings.key_rules, self.record.version);
+        Known { settings: rule.map(|rule| &rule.node), gate: keys.gate(key), settings_time }
+    }
 }
 
-fn settings_of<'a>(
-    queues: &'a BTreeMap<QueueId, Queue>,
-    limits: &'a Limits,
-    keys: &Keys,
-    spot: Spot,
-) -> Option<&'a NodeSettings> {
-    let Some(Queue { record, .. }) = queues.get(&spot.queue) else {
-        return limits.get(spot.queue).map(|limit| &limit.record.settings.node);
-    };
-    match spot.key {
-        KeyId::NONE => Some(&record.settings.node),
-        key => keys.rule(key, &record.settings.key_rules, record.version).map(|rule| &rule.node),
+/// What there is to know of a node.
+#[derive(Default)]
+pub(crate) struct Known<'a> {
+    /// What was set on it, if anything was.
+    pub(crate) settings: Option<&'a NodeSettings>,
+    pub(crate) gate: GateId,
+    /// When the settings of its queue or limit were put last.
+    settings_time: Option<Timestamp>,
+}
+
+fn known<'a>(queues: &'a BTreeMap<QueueId, Queue>, limits: &'a Limits, keys: &Keys, spot: Spot) -> Known<'a> {
+    if let Some(queue) = queues.get(&spot.queue) {
+        return queue.node(keys, spot.key);
     }
+    limits.get(spot.queue).map_or_else(Known::default, |limit| Known {
+        settings: Some(&limit.record.settings.node),
+        gate: limit.gate,
+        settings_time: Some(limit.settings_time),
+    })
 }
 
 /// The windows of a node; none where nothing is set.
@@ -367,5 +389,5 @@ fn windows_of<'a>(
     keys: &Keys,
     spot: Spot,
 ) -> &'a [Window] {
-    settings_of(queues, limits, keys, spot).map_or(&[], |settings| &settings.windows)
+    known(queues, limits, keys, spot).settings.map_or(&[], |settings| &settings.windows)
 }

@@ -45,8 +45,13 @@ impl Meter {
         match (self, window.kind) {
             (Meter::Rate(full), WindowKind::Rate { burst }) => {
                 let burst = u64::from(burst);
-                let ahead = (burst - units.min(burst)).saturating_mul(window.spacing());
-                Timestamp(full.0.saturating_sub(ahead))
+                let left = burst - units.min(burst);
+                // Most often it is open, and dividing is most of what asking would cost.
+                let owed = u128::from(full.since(now).0) * u128::from(window.amount);
+                if owed <= u128::from(left) * u128::from(window.period.0) {
+                    return now;
+                }
+                Timestamp(full.0.saturating_sub(left.saturating_mul(window.spacing())))
             }
             (Meter::Quota(quota), _) => {
                 let amount = u64::from(window.amount);
