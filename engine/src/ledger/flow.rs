@@ -212,6 +212,13 @@ impl NodeState {
             && self.meters.iter().all(|(window, meter)| meter.is_past(window, now))
     }
 
+    /// What is past is forgotten, sooner or later: here at the latest, where it could be told when.
+    pub(crate) fn begin_anew_if_past(&mut self, now: Timestamp) {
+        if self.is_past(now) {
+            *self = NodeState::default();
+        }
+    }
+
     /// When THROTTLED was said last, and how often, while that matters.
     fn remembered(&self, now: Timestamp) -> Option<(Timestamp, u8)> {
         self.throttled.filter(|(last, _)| now.since(*last) < FREEZE_MEMORY)

@@ -73,23 +73,20 @@ impl Ledger {
         let mut next = Some(spot);
         while let Some(spot) = next {
             next = self.above(spot);
-            if make && self.gate_id(spot) == GateId::NONE && self.has_windows(spot) {
+            if make && self.gate_id(spot) == GateId::NONE && !self.known(spot).windows().is_empty() {
                 self.ensure_gate(spot);
             }
-            let Known { settings, gate, settings_time } = known(&self.queues, &self.limits, &self.keys, spot);
-            let windows = settings.map_or(&[][..], |settings| &settings.windows);
-            if let Some(Gate { state, .. }) = self.flow.get_mut(gate)
-                && (!windows.is_empty() || state.feedback.is_some())
+            let node = known(&self.queues, &self.limits, &self.keys, spot);
+            if let Some(Gate { state, .. }) = self.flow.get_mut(node.gate)
+                && (!node.windows().is_empty() || state.feedback.is_some())
             {
-                // Of what is charged now nothing may be taken for what was before other settings came at the same moment.
-                let since = if settings_time == Some(now) { after(now) } else { now };
-                act(state, windows, since);
+                let since = node.since(now);
+                if since > now {
+                    state.begin_anew_if_past(now);
+                }
+                act(state, node.windows(), since);
             }
         }
-    }
-
-    fn has_windows(&self, spot: Spot) -> bool {
-        self.node_settings(spot).is_some_and(|settings| !settings.windows.is_empty())
     }
 
     /// A job cost something else than was reserved for it.
@@ -122,6 +119,7 @@ impl Ledger {
     /// Nothing goes through a node before `until`; `step` says how often in a row that was said.
     pub(crate) fn freeze(&mut self, queue: QueueId, key: &Key, until: Timestamp, step: u8, now: Timestamp) {
         self.change_gate(queue, key, |state| {
+            state.begin_anew_if_past(now);
             state.frozen_until = state.frozen_until.max(until);
             state.throttled = Some((now, step));
         });
@@ -156,10 +154,6 @@ impl Ledger {
         } else if let Some(limit) = self.limits.get_mut(queue) {
             limit.settings_time = now;
         }
-        // What is past may be forgotten already, and a replay must not know more of it than we do.
-        let is_past = |id: &GateId| self.flow.get(*id).is_some_and(|gate| gate.state.is_past(now));
-        let past: Vec<GateId> = self.gates_of(queue).into_iter().filter(is_past).collect();
-        past.into_iter().for_each(|id| self.drop_gate(id));
         self.follow_at(self.gates_of(queue), now);
     }
 
@@ -171,8 +165,11 @@ impl Ledger {
     fn follow_at(&mut self, gates: Vec<GateId>, now: Timestamp) {
         for id in gates {
             let Some(gate) = self.flow.get_mut(id) else { continue };
-            let windows = windows_of(&self.queues, &self.limits, &self.keys, gate.spot);
-            gate.state.follow(windows, after(now), now);
+            let windows = known(&self.queues, &self.limits, &self.keys, gate.spot).windows();
+            // Where nothing went through, windows begin to count with what goes first: after a restart as without one.
+            if !gate.state.meters.is_empty() {
+                gate.state.follow(windows, after(now), now);
+            }
             if gate.state.feedback.is_some() {
                 let spot = gate.spot;
                 let (is_adaptive, has_breaker) =
@@ -210,7 +207,7 @@ impl Ledger {
 
     /// What was set on a node, if anything was.
     pub(crate) fn node_settings(&self, spot: Spot) -> Option<&NodeSettings> {
-        known(&self.queues, &self.limits, &self.keys, spot).settings
+        self.known(spot).settings
     }
 
     /// Whether a node's rate follows what the downstream answers.
@@ -226,15 +223,14 @@ impl Ledger {
 
     /// What was set on a node, as a rate.
     pub(crate) fn ceiling(&self, spot: Spot) -> Ceiling {
-        Ceiling::of(self.node_settings(spot).map_or(&[][..], |settings| &settings.windows).iter())
+        Ceiling::of(self.known(spot).windows().iter())
     }
 
     /// What is known of a node, under what is in force there now; to be changed and said again whole.
     pub(crate) fn state_at(&self, spot: Spot, now: Timestamp) -> NodeState {
-        let mut state = self.gate(spot).cloned().unwrap_or_default();
-        let settings_time = known(&self.queues, &self.limits, &self.keys, spot).settings_time;
-        let since = if settings_time == Some(now) { after(now) } else { now };
-        state.follow(self.node_settings(spot).map_or(&[], |settings| &settings.windows), since, now);
+        let node = self.known(spot);
+        let mut state = self.state(node.gate).cloned().unwrap_or_default();
+        state.follow(node.windows(), node.since(now), now);
         state
     }
 
@@ -303,7 +299,7 @@ impl Ledger {
 
     fn gate_id(&self, spot: Spot) -> GateId {
         match spot.key {
-            KeyId::NONE => known(&self.queues, &self.limits, &self.keys, spot).gate,
+            KeyId::NONE => self.known(spot).gate,
             key => self.keys.gate(key),
         }
     }
@@ -371,6 +367,19 @@ pub(crate) struct Known<'a> {
     settings_time: Option<Timestamp>,
 }
 
+impl<'a> Known<'a> {
+    /// What is set on it; nothing where nothing is.
+    fn windows(&self) -> &'a [Window] {
+        self.settings.map_or(&[], |settings| &settings.windows)
+    }
+
+    /// From when on a window of which nothing is known counts `now`. Of what is charged now nothing may be taken for what
+    /// was before other settings came at the same moment.
+    fn since(&self, now: Timestamp) -> Timestamp {
+        if self.settings_time == Some(now) { after(now) } else { now }
+    }
+}
+
 fn known<'a>(queues: &'a BTreeMap<QueueId, Queue>, limits: &'a Limits, keys: &Keys, spot: Spot) -> Known<'a> {
     if let Some(queue) = queues.get(&spot.queue) {
         return queue.node(keys, spot.key);
@@ -380,14 +389,4 @@ fn known<'a>(queues: &'a BTreeMap<QueueId, Queue>, limits: &'a Limits, keys: &Ke
         gate: limit.gate,
         settings_time: Some(limit.settings_time),
     })
-}
-
-/// The windows of a node; none where nothing is set.
-fn windows_of<'a>(
-    queues: &'a BTreeMap<QueueId, Queue>,
-    limits: &'a Limits,
-    keys: &Keys,
-    spot: Spot,
-) -> &'a [Window] {
-    known(queues, limits, keys, spot).settings.map_or(&[], |settings| &settings.windows)
 }

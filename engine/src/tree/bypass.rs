@@ -137,20 +137,25 @@ impl Tree {
             line.wait(all);
             line.next = None;
         }
+        let mut found = None;
         for _ in 0..MAX_BYPASS_LOOKS {
             let Some((front, slot)) = line.ahead() else { break };
             match facts.keys().chain(front.1).map(gate_of).fold(Gate::Open, Gate::and) {
-                Gate::Open => return Some(Next { slot, lane: LaneId::NONE }),
+                Gate::Open => {
+                    found = Some(Next { slot, lane: LaneId::NONE });
+                    break;
+                }
                 closed => line.wait(closed),
             }
             line.pass_over(front);
         }
+        // Though somebody was found: who searches may have enough with that, and ask no more.
         line.opens.into_iter().for_each(|time| self.bypass_opens.insert(number, time.0));
-        if line.ahead().is_some() {
+        if found.is_none() && line.ahead().is_some() {
             // The rest is asked in the next step.
             self.roused.push(root.id);
         }
-        None
+        found
     }
 
     /// What a job was charged that bypassed limits may close gates on its way.

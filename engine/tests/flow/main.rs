@@ -13,6 +13,7 @@ mod driver;
 mod bypass;
 mod example;
 mod feedback;
+mod found;
 mod freeze;
 mod frozen;
 mod hang;

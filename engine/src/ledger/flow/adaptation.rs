@@ -146,9 +146,11 @@ impl Adaptation {
         let before = self.rate_under(ceiling);
         self.grow(before, self.is_at(ceiling), now);
         let rate = self.rate_under(ceiling);
-        // What is owed keeps its units.
-        let owed = self.full.since(now).0 as f64 * before / rate;
-        let due = (owed as u64).saturating_add(units.saturating_mul(spacing(rate)));
+        let owed = self.full.since(now).0;
+        // What is owed keeps its units. While the rate is what it was nothing is rounded: one by one or all at once, as a replay
+        // charges them, units of one moment are owed alike.
+        let owed = if rate == before { owed } else { (owed as f64 * before / rate) as u64 };
+        let due = owed.saturating_add(units.saturating_mul(spacing(rate)));
         self.full = now + Span(due);
     }
 
@@ -281,6 +283,21 @@ mod tests {
         assert!(!cut.note_answer(at(200.0)), "more do not matter");
         let calm = Adaptation::cut(Some(&cut), &THIRTY, 5.0, at(300.0));
         assert_eq!(calm.pause(), FIRST_FREEZE);
+    }
+
+    #[test]
+    fn units_of_one_moment_are_owed_alike_one_by_one_and_all_at_once() {
+        for sevenths in 1..35 {
+            let rate = f64::from(sevenths) / 7.0;
+            let ceiling = Ceiling { rate: Some(rate), burst: Some(3), unit: Unit::Jobs };
+            let mut all = Adaptation::cut(None, &UNKNOWN, 5.0, at(1.0));
+            let mut one_by_one = all.clone();
+            for (jobs, seconds) in [(2, 2.0), (3, 2.0), (2, 2.3)] {
+                all.charge(&ceiling, jobs, at(seconds));
+                (0..jobs).for_each(|_| one_by_one.charge(&ceiling, 1, at(seconds)));
+                assert_eq!(one_by_one, all, "at {rate} a second");
+            }
+        }
     }
 
     #[test]
