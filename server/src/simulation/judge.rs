@@ -35,7 +35,7 @@ pub(super) struct Judge {
     shared: Quota,
     /// Whether a deletion may have been refused of which nobody heard: then requests before it are remembered.
     is_deletion_in_doubt: bool,
-    /// Whether somebody was gone before the answer in this step.
+    /// Whether not all is known of who moved in this step: somebody was gone before the answer, or a set before it was seen.
     pub(super) vanished: bool,
     pub(super) deliveries: usize,
 }

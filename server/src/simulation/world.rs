@@ -326,10 +326,14 @@ impl World {
                 }
                 if let (Asked::Drain { set }, Ok(Outcome::Drained(drained))) = (&waiting.asked, &answer) {
                     let engine = self.life.as_ref().map(|life| life.writer.engine());
-                    let page = engine.and_then(|engine| engine.drain_page(*set, 0, 1_000, now));
-                    let jobs: Vec<JobId> =
-                        page.map_or_else(Vec::new, |(jobs, _)| jobs.iter().map(|job| job.id).collect());
-                    self.judge.drained(*drained, &jobs)?;
+                    match engine.and_then(|engine| engine.drain_page(*set, 0, 1_000, now)) {
+                        Some((jobs, _)) => {
+                            let jobs: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
+                            self.judge.drained(*drained, &jobs)?;
+                        }
+                        // Its queue was deleted in the same step: nobody can say any more who was in the set.
+                        None => self.judge.vanished = true,
+                    }
                 }
                 Ok(())
             }
