@@ -9,7 +9,7 @@ mod load;
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use load::{BATCH, KEYS, Load, STEP, Shape, loose, rate};
+use load::{BATCH, KEYS, Load, STEP, Shape, by_size, loose, rate};
 use sluice_engine::*;
 
 fn main() {
@@ -18,42 +18,12 @@ fn main() {
 
 fn run(bencher: Bencher<'_, '_>, keys: usize, shape: Shape, node: &NodeSettings, of_keys: &NodeSettings) {
     let mut load = Load::new(keys, shape, node, of_keys);
-    // Once through all of them, so that nothing is done for the first time.
-    for _ in 0..keys.div_ceil(BATCH) {
-        load.cycle();
-    }
     bencher.counter(ItemsCount::new(BATCH)).bench_local(|| {
         assert_eq!(black_box(load.cycle()), BATCH, "as many go as are asked for");
     });
 }
 
-#[divan::bench(args = KEYS)]
-fn one_segment_limits_off(bencher: Bencher<'_, '_>, keys: usize) {
-    run(bencher, keys, Shape::One, &NodeSettings::default(), &NodeSettings::default());
-}
-
-#[divan::bench(args = KEYS)]
-fn one_segment_limits_on(bencher: Bencher<'_, '_>, keys: usize) {
-    run(bencher, keys, Shape::One, &loose(), &loose());
-}
-
-#[divan::bench(args = KEYS)]
-fn three_segments_limits_off(bencher: Bencher<'_, '_>, keys: usize) {
-    run(bencher, keys, Shape::Three, &NodeSettings::default(), &NodeSettings::default());
-}
-
-#[divan::bench(args = KEYS)]
-fn three_segments_limits_on(bencher: Bencher<'_, '_>, keys: usize) {
-    run(bencher, keys, Shape::Three, &loose(), &loose());
-}
-
-/// Each key may send one at a time, and opens again just before its turn comes.
-#[divan::bench(args = [1_000, 100_000, 1_000_000])]
-fn every_dispatch_parks(bencher: Bencher<'_, '_>, keys: usize) {
-    let round = Span(STEP.0 * (keys / BATCH) as u64);
-    let one = NodeSettings { windows: vec![rate(1, round, 1)], ..NodeSettings::default() };
-    run(bencher, keys, Shape::One, &NodeSettings::default(), &one);
-}
+by_size!();
 
 /// Every key is at its limit, and stays there.
 #[divan::bench(args = [1_000, 1_000_000])]

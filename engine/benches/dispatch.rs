@@ -8,7 +8,7 @@ mod load;
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use load::{BATCH, KEYS, Load, STEP, Shape, loose, queue, rate};
+use load::{BATCH, KEYS, Load, STEP, Shape, by_size, loose, queue, rate};
 use sluice_engine::*;
 
 fn main() {
@@ -35,30 +35,4 @@ fn run(bencher: Bencher<'_, '_>, keys: usize, shape: Shape, node: &NodeSettings,
     });
 }
 
-#[divan::bench(args = KEYS)]
-fn one_segment_limits_off(bencher: Bencher<'_, '_>, keys: usize) {
-    run(bencher, keys, Shape::One, &NodeSettings::default(), &NodeSettings::default());
-}
-
-#[divan::bench(args = KEYS)]
-fn one_segment_limits_on(bencher: Bencher<'_, '_>, keys: usize) {
-    run(bencher, keys, Shape::One, &loose(), &loose());
-}
-
-#[divan::bench(args = KEYS)]
-fn three_segments_limits_off(bencher: Bencher<'_, '_>, keys: usize) {
-    run(bencher, keys, Shape::Three, &NodeSettings::default(), &NodeSettings::default());
-}
-
-#[divan::bench(args = KEYS)]
-fn three_segments_limits_on(bencher: Bencher<'_, '_>, keys: usize) {
-    run(bencher, keys, Shape::Three, &loose(), &loose());
-}
-
-/// Each key may send one at a time, and opens again just before its turn comes.
-#[divan::bench(args = [1_000, 100_000, 1_000_000])]
-fn every_dispatch_parks(bencher: Bencher<'_, '_>, keys: usize) {
-    let round = Span(STEP.0 * (keys / BATCH) as u64);
-    let one = NodeSettings { windows: vec![rate(1, round, 1)], ..NodeSettings::default() };
-    run(bencher, keys, Shape::One, &NodeSettings::default(), &one);
-}
+by_size!();

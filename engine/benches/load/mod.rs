@@ -9,6 +9,40 @@ pub(crate) const KEYS: [usize; 4] = [1, 1_000, 100_000, 1_000_000];
 /// What passes in a step.
 pub(crate) const STEP: Span = Span::from_millis(1);
 
+/// The sizes, shapes and limits that each benchmark goes through, by its `run`.
+macro_rules! by_size {
+    () => {
+        #[divan::bench(args = KEYS)]
+        fn one_segment_limits_off(bencher: Bencher<'_, '_>, keys: usize) {
+            run(bencher, keys, Shape::One, &NodeSettings::default(), &NodeSettings::default());
+        }
+
+        #[divan::bench(args = KEYS)]
+        fn one_segment_limits_on(bencher: Bencher<'_, '_>, keys: usize) {
+            run(bencher, keys, Shape::One, &loose(), &loose());
+        }
+
+        #[divan::bench(args = KEYS)]
+        fn three_segments_limits_off(bencher: Bencher<'_, '_>, keys: usize) {
+            run(bencher, keys, Shape::Three, &NodeSettings::default(), &NodeSettings::default());
+        }
+
+        #[divan::bench(args = KEYS)]
+        fn three_segments_limits_on(bencher: Bencher<'_, '_>, keys: usize) {
+            run(bencher, keys, Shape::Three, &loose(), &loose());
+        }
+
+        /// Each key may send one at a time, and opens again just before its turn comes.
+        #[divan::bench(args = [1_000, 100_000, 1_000_000])]
+        fn every_dispatch_parks(bencher: Bencher<'_, '_>, keys: usize) {
+            let round = Span(STEP.0 * (keys / BATCH) as u64);
+            let one = NodeSettings { windows: vec![rate(1, round, 1)], ..NodeSettings::default() };
+            run(bencher, keys, Shape::One, &NodeSettings::default(), &one);
+        }
+    };
+}
+pub(crate) use by_size;
+
 /// How keys look.
 #[derive(Clone, Copy)]
 pub(crate) enum Shape {
@@ -17,7 +51,7 @@ pub(crate) enum Shape {
 }
 
 impl Shape {
-    pub(crate) fn key(self, number: usize) -> Key {
+    fn key(self, number: usize) -> Key {
         let text = match self {
             Shape::One => format!("k{number}"),
             Shape::Three => format!("a{}/b{}/c{number}", number >> 12, number >> 5),
@@ -40,7 +74,8 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Two jobs for each of so many keys and a step's worth, in an order that is not that of memory.
+    /// Two jobs for each of so many keys, or two steps' worth, once through all of them: nothing is done for the first time
+    /// after that.
     pub(crate) fn new(keys: usize, shape: Shape, node: &NodeSettings, of_keys: &NodeSettings) -> Load {
         let mut load = Load { engine: Engine::new(EngineConfig::default()), clock: 1_000_000_000_000 };
         let rule = |pattern: &&str| KeyRule {
@@ -103,14 +138,14 @@ impl Load {
         leased.jobs
     }
 
-    pub(crate) fn enqueue(&mut self, jobs: Vec<JobSpec>) {
+    fn enqueue(&mut self, jobs: Vec<JobSpec>) {
         let enqueue =
             Enqueue { queue: queue(), jobs, request: None, batch_totals: Vec::new(), wait: Span::ZERO };
         self.step(Command::Enqueue(enqueue));
     }
 
     /// Does a command, and what is due.
-    pub(crate) fn step(&mut self, command: Command) -> Outcome {
+    fn step(&mut self, command: Command) -> Outcome {
         let now = Now { engine: Timestamp(self.clock), wall: WallTime(self.clock) };
         let mut effects = Effects::default();
         self.engine.apply(Ticket(self.clock), command, now, &mut effects);
@@ -125,7 +160,7 @@ pub(crate) fn queue() -> QueueName {
 }
 
 /// A job of a key.
-pub(crate) fn job(key: Key) -> JobSpec {
+fn job(key: Key) -> JobSpec {
     JobSpec { key, ..JobSpec::default() }
 }
 

@@ -22,21 +22,17 @@ pub(super) enum Kind {
     Control,
 }
 
-/// Where in a frame the bytes that pass by are.
+/// Where in a frame the bytes that pass by are; at first, before one.
+#[derive(Default)]
 pub(super) struct Frames {
     header: [u8; HEADER],
     /// Bytes of the header that have passed.
     passed: usize,
-    /// Bytes that are no header.
+    /// Bytes of its payload that have not.
     to_skip: usize,
 }
 
 impl Frames {
-    /// Of bytes whose first frame comes after so many others.
-    pub(super) fn after(others: usize) -> Frames {
-        Frames { header: [0; HEADER], passed: 0, to_skip: others }
-    }
-
     /// Goes on through these bytes. `pass` gets each frame whose header ends in them.
     pub(super) fn follow(&mut self, mut bytes: &[u8], mut pass: impl FnMut(Frame)) {
         while !bytes.is_empty() {
@@ -74,8 +70,7 @@ impl Kind {
 mod tests {
     use super::*;
 
-    const BYTES: &[u8] = b"PRI\
-        \x00\x00\x06\x04\x00\0\0\0\0settin\
+    const BYTES: &[u8] = b"\x00\x00\x06\x04\x00\0\0\0\0settin\
         \x00\x00\x02\x01\x04\0\0\0\x01hd\
         \x00\x01\x00\x00\x00\0\0\0\x01";
     const REST: &[u8] = b"\x00\x00\x00\x00\x01\0\0\0\x01\
@@ -94,7 +89,7 @@ mod tests {
             frame(Kind::Control, true, false),
         ];
         for size in 1..=bytes.len() {
-            let mut frames = Frames::after(3);
+            let mut frames = Frames::default();
             let mut seen = Vec::new();
             for piece in bytes.chunks(size) {
                 frames.follow(piece, |frame| seen.push(frame));

@@ -30,8 +30,8 @@ impl<S> Paced<S> {
         Paced {
             stream,
             preface: PREFACE,
-            heard: Frames::after(0),
-            said: Frames::after(0),
+            heard: Frames::default(),
+            said: Frames::default(),
             balance: Balance::full(Instant::now()),
             sleep: None,
         }
