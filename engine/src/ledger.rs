@@ -93,8 +93,9 @@ pub(crate) struct Queue {
     /// What is known of it as a node, and how many of its nodes something is known of.
     pub(crate) gate: GateId,
     gates: u32,
-    /// Whether its settings limit any node.
+    /// Whether its settings limit any node, and whether any is to send more than one job in its turn.
     limited: bool,
+    pub(crate) has_weights: bool,
     /// The shared limit it hangs under.
     pub(crate) limit: Option<QueueId>,
     /// When they were put last, as far as that is known.
@@ -342,10 +343,12 @@ impl Ledger {
             self.by_name.insert(record.name.clone(), record.id);
         }
         let (id, limited) = (record.id, record.settings.nodes().any(NodeSettings::is_limited));
+        let has_weights = record.settings.nodes().any(|node| node.weight > 1);
         match self.queues.get_mut(&record.id) {
             Some(queue) => {
                 queue.record = record;
                 queue.limited = limited;
+                queue.has_weights = has_weights;
             }
             None => {
                 let queue = Queue {
@@ -356,6 +359,7 @@ impl Ledger {
                     gate: GateId::NONE,
                     gates: 0,
                     limited,
+                    has_weights,
                     limit: None,
                     settings_time: Timestamp(0),
                     answers: Cell::default(),

@@ -237,12 +237,14 @@ impl Tree {
     }
 
     /// A job of `leaf` was taken, and what it costs is charged: it and those above it end their turns, and are
-    /// parked if that was their last for now.
-    pub(crate) fn served(&mut self, leaf: NodeId, facts: &impl Facts) {
+    /// parked if that was their last for now. It was not where all on its way `are_open` still.
+    pub(crate) fn served(&mut self, leaf: NodeId, are_open: bool, facts: &impl Facts) {
         let mut node = leaf;
         while node != NodeId::NONE {
             let parent = self.nodes[node].parent;
-            self.look(node, facts);
+            if !are_open {
+                self.look(node, facts);
+            }
             if parent != NodeId::NONE {
                 self.settle(node, true, facts);
             }

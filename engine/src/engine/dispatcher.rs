@@ -41,11 +41,10 @@ impl Dispatcher {
         self.sequence += 1;
         job.sequence = self.sequence;
         let (key, priority) = (job.key, job.priority);
-        if ledger.queue(self.queue).is_limited() {
-            ledger.charge(Spot { queue: self.queue, key }, 1, 1, now);
-        }
+        let are_open = !ledger.queue(self.queue).is_limited()
+            || ledger.charge(Spot { queue: self.queue, key }, 1, 1, now);
         let doors = Doors::of(ledger, self.queue, now);
-        index.tree.served(leaf, &doors);
+        index.tree.served(leaf, are_open, &doors);
         index.tree.push(self.root, key, next.slot, priority, &doors);
         true
     }

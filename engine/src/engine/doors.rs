@@ -140,7 +140,9 @@ impl Facts for Doors<'_> {
     }
 
     fn weight(&self, spot: Spot) -> u32 {
-        self.known(spot).and_then(|known| known.settings).map_or(1, |settings| settings.weight)
+        let queue = self.queue(spot.queue).filter(|queue| queue.has_weights);
+        let settings = queue.and_then(|queue| queue.node(&self.ledger.keys, spot.key).settings);
+        settings.map_or(1, |settings| settings.weight)
     }
 
     fn cost(&self, slot: Slot) -> u64 {

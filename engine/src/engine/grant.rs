@@ -88,8 +88,9 @@ impl Engine {
         let leaf = self.index.tree.take(next, &Doors::new(&self.ledger, now.engine));
         self.index.unplace_popped(&self.ledger, next.slot);
         self.ledger.lease(id, grant.expire, &grant.worker, now, &Uncovered);
+        let mut are_open = true;
         if self.ledger.queue(grant.queue).is_limited() {
-            self.ledger.charge(Spot { queue: grant.queue, key }, 1, cost, now.engine);
+            are_open = self.ledger.charge(Spot { queue: grant.queue, key }, 1, cost, now.engine);
             grant.charge(self.ledger.keys.text(key), cost);
         }
         let doors = Doors::of(&self.ledger, grant.queue, now.engine);
@@ -97,7 +98,7 @@ impl Engine {
             let node = self.index.desk(grant.queue).node;
             self.index.tree.bypassed(node, key, &doors);
         } else {
-            self.index.tree.served(leaf, &doors);
+            self.index.tree.served(leaf, are_open, &doors);
         }
         true
     }

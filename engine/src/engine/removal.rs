@@ -56,7 +56,7 @@ impl Engine {
             && let Some(next) = self.index.tree.next(node, &opened)
         {
             let leaf = self.index.tree.take(next, &opened);
-            self.index.tree.served(leaf, &opened);
+            self.index.tree.served(leaf, true, &opened);
             self.index.unplace_popped(&self.ledger, next.slot);
             slots.push(next.slot);
         }

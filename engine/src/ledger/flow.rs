@@ -94,6 +94,11 @@ impl NodeState {
         if self.feedback.is_some() { set.max(self.learned(cost, now)) } else { set }
     }
 
+    /// Whether a job that costs no more than the least may go, and nothing was learned that says more than times do.
+    pub(crate) fn is_plainly_open(&self, now: Timestamp) -> bool {
+        self.feedback.is_none() && self.opens(1, now) <= now
+    }
+
     /// Until when the downstream said that nothing goes, if it still holds.
     pub(crate) fn frozen(&self, now: Timestamp) -> Option<Timestamp> {
         Some(self.frozen_until).filter(|until| *until > now)

@@ -54,21 +54,28 @@ impl Ledger {
         (states, None)
     }
 
-    /// Jobs went through a node and those above it.
-    pub(crate) fn charge(&mut self, spot: Spot, jobs: u64, cost: u64, now: Timestamp) {
-        self.meter(spot, true, now, |state, windows, since| {
-            state.charge(windows, jobs, cost, since, now);
+    /// Jobs went through a node and those above it. Whether it is plain that all of them let a job through still that costs
+    /// no more than the least.
+    pub(crate) fn charge(&mut self, spot: Spot, jobs: u64, cost: u64, now: Timestamp) -> bool {
+        let mut are_open = true;
+        self.meter(spot, true, now, |node, state| {
+            are_open &= !node.settings.is_some_and(NodeSettings::has_slots);
+            if let Some(state) = state {
+                state.charge(node.windows(), jobs, cost, node.since(now), now);
+                are_open &= state.is_plainly_open(now);
+            }
         });
+        are_open
     }
 
-    /// Does something at the windows of a node and those above it: where nothing is known of one only if it is to
-    /// `make` that.
+    /// Does something at a node and those above it, with what is known where something counts: where nothing is known yet
+    /// only if it is to `make` that.
     fn meter(
         &mut self,
         spot: Spot,
         make: bool,
         now: Timestamp,
-        mut act: impl FnMut(&mut NodeState, &[Window], Timestamp),
+        mut act: impl FnMut(Known<'_>, Option<&mut NodeState>),
     ) {
         let mut next = Some(spot);
         while let Some(spot) = next {
@@ -77,15 +84,14 @@ impl Ledger {
                 self.ensure_gate(spot);
             }
             let node = known(&self.queues, &self.limits, &self.keys, spot);
-            if let Some(Gate { state, .. }) = self.flow.get_mut(node.gate)
-                && (!node.windows().is_empty() || state.feedback.is_some())
+            let state = self.flow.get_mut(node.gate).map(|gate| &mut gate.state);
+            let mut state = state.filter(|state| !node.windows().is_empty() || state.feedback.is_some());
+            if node.since(now) > now
+                && let Some(state) = &mut state
             {
-                let since = node.since(now);
-                if since > now {
-                    state.begin_anew_if_past(now);
-                }
-                act(state, node.windows(), since);
+                state.begin_anew_if_past(now);
             }
+            act(node, state);
         }
     }
 
@@ -96,8 +102,10 @@ impl Ledger {
         // Where nothing is known nothing is owed that could be given back.
         let make = actual > reserved;
         self.keeping(queue, key, |ledger, spot| {
-            ledger.meter(spot, make, now, |state, windows, since| {
-                state.settle(windows, *charged, costs, since, now);
+            ledger.meter(spot, make, now, |node, state| {
+                if let Some(state) = state {
+                    state.settle(node.windows(), *charged, costs, node.since(now), now);
+                }
             });
         });
     }
@@ -113,7 +121,9 @@ impl Ledger {
 
     /// As [`Ledger::charge`], of a key that no job may have any more.
     pub(crate) fn charge_key(&mut self, queue: QueueId, key: &Key, jobs: u64, cost: u64, now: Timestamp) {
-        self.keeping(queue, key, |ledger, spot| ledger.charge(spot, jobs, cost, now));
+        self.keeping(queue, key, |ledger, spot| {
+            ledger.charge(spot, jobs, cost, now);
+        });
     }
 
     /// Nothing goes through a node before `until`; `step` says how often in a row that was said.
@@ -358,7 +368,7 @@ impl Queue {
 }
 
 /// What there is to know of a node.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Known<'a> {
     /// What was set on it, if anything was.
     pub(crate) settings: Option<&'a NodeSettings>,

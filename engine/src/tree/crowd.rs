@@ -104,6 +104,7 @@ impl Tier {
     }
 
     /// A child has more or fewer jobs than before. What that means for the node itself, as a child of its parent.
+    #[inline]
     fn shift(&mut self, shift: Shift) -> Shift {
         let Shift { before, after, cost, leaves } = shift;
         let jobs = self.jobs;

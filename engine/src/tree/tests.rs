@@ -56,7 +56,7 @@ impl Facts for Free<'_> {
 fn pop(tree: &mut Tree, queue: NodeId, facts: &impl Facts) -> Option<Slot> {
     let next = tree.next(queue, facts)?;
     let leaf = tree.take(next, facts);
-    tree.served(leaf, facts);
+    tree.served(leaf, false, facts);
     Some(next.slot)
 }
 
