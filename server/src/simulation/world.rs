@@ -225,6 +225,18 @@ impl World {
 
     /// Calls that the writer finds together.
     fn group(&mut self, calls: &[Call]) -> Result<(), Wrong> {
+        // Whom a drain took can be seen after its step: what would move them comes in the next.
+        let is_drained = |queue: &usize, calls: &[Call]| {
+            calls.iter().any(|call| matches!(call, Call::Drain { queue: drained, .. } if drained == queue))
+        };
+        let moves_them = |(at, call): (usize, &Call)| match call {
+            Call::Requeue { queue, .. } | Call::Purge { queue } => is_drained(queue, &calls[..at]),
+            _ => false,
+        };
+        if let Some(at) = calls.iter().enumerate().position(moves_them) {
+            self.group(&calls[..at])?;
+            return self.group(&calls[at..]);
+        }
         let mut messages = Vec::new();
         let mut vanishing = false;
         // Those who came in this very group do not wait yet.
@@ -324,7 +336,10 @@ impl World {
                     let (queue, jobs) = &self.last_delivery;
                     self.judge.leased(*queue, 1, jobs, &[], now)?;
                 }
-                if let (Asked::Drain { set }, Ok(Outcome::Drained(drained))) = (&waiting.asked, &answer) {
+                // Of a queue that was not there no set is kept, and the same call may drain it once it is.
+                if let (Asked::Drain { set }, Ok(Outcome::Drained(drained))) = (&waiting.asked, &answer)
+                    && drained.total > 0
+                {
                     let engine = self.life.as_ref().map(|life| life.writer.engine());
                     match engine.and_then(|engine| engine.drain_page(*set, 0, 1_000, now)) {
                         Some((jobs, _)) => {
