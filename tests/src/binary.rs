@@ -38,17 +38,22 @@ pub fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package lies in the workspace")
 }
 
-/// All default members are selected, as in `cargo test`, so that what is compiled there serves here.
+/// All default members are selected, as in `cargo test`, and without optimisation the features that it turns on, so that
+/// what is compiled there serves here.
 fn build(name: &str, more: &[&str]) -> PathBuf {
     let directory = profile_directory();
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.current_dir(workspace()).args(["build", "--quiet"]).args(more);
+    let is_optimised = directory.ends_with("release");
+    if is_optimised {
+        command.arg("--release");
+    }
     if !name.ends_with(".so") {
         command.args(["--bin", name]);
-    }
-    if directory.ends_with("release") {
-        command.arg("--release");
+        if !is_optimised {
+            command.args(["--features", "sluice-tests/as-tested"]);
+        }
     }
     let status = command.status().expect("cargo runs");
     assert!(status.success(), "cargo build of {name} failed: {status}");
