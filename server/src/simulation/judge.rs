@@ -439,12 +439,13 @@ impl Judge {
         Ok(())
     }
 
-    /// Which of these jobs were requeued or purged: those at rest. One may have come to rest and gone on in one step.
+    /// Which of these jobs were requeued or purged: those that may be yet. One may have come to rest and gone on in one step.
     fn swept(&self, jobs: &[JobId], count: u32) -> Result<Vec<JobId>, Wrong> {
         if count as usize == jobs.len() {
             return Ok(jobs.to_vec());
         }
-        let is_there = |id: &&JobId| matches!(self.jobs[*id].state, State::AtRest(_));
+        let is_there =
+            |id: &&JobId| matches!(self.jobs[*id].state, State::AtRest(state) if state.is_requeueable());
         let there: Vec<JobId> = jobs.iter().filter(is_there).copied().collect();
         ensure!(count as usize == there.len(), "{count} of {there:?} were swept");
         Ok(there)
