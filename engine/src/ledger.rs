@@ -424,6 +424,10 @@ impl Ledger {
         match mutation {
             Mutation::QueuePut { queue, name, settings, version } => {
                 if covered.queue(*queue) {
+                    // What is charged at this moment may have been charged before.
+                    if let Some(queue) = self.queues.get_mut(queue) {
+                        queue.settings_time = now.engine;
+                    }
                     // It may be now that it came under its limit.
                     self.begin_under_limit(*queue, now.engine);
                     return Ok(());

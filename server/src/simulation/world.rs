@@ -289,6 +289,8 @@ impl World {
 
     /// One step of the writer, and what its clients hear of it.
     fn drive(&mut self, messages: Vec<Message>, vanishing: bool) -> Result<(), Wrong> {
+        // Between two steps there is a sync: no two are at one moment.
+        self.advance(Span(1));
         let now = self.now();
         // The writer hears of who left in the step before.
         let left = self.left.drain(..).map(Message::Abandon);
